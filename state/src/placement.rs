@@ -1,0 +1,224 @@
+//! Placement: which host a container may go to, and why not the others. Pure; asked by `decide` (the grant rule), by the leader's placement loop
+//! and by `berth why`, so that all three say the same.
+
+use serde::Serialize;
+
+use crate::ids::{ContainerId, HostId, VolumeId};
+use crate::noun::container::{Constraint, Container, Port, Relocation, RuntimeKind};
+use crate::noun::host::{Capacity, Health, Host, Scheduling};
+use crate::noun::lease::{Ended, Lease};
+use crate::noun::session::{Cut, Declaration, Guard};
+use crate::noun::volume::{Driver, Takeover, Volume};
+use crate::state::ClusterState;
+
+/// Why a container may not go to a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Unfit {
+    #[error("the host is {scheduling:?}")]
+    NotOpen { scheduling: Scheduling },
+    #[error("the host has no live session")]
+    NoSession,
+    #[error("the host is {health:?}")]
+    NotLive { health: Health },
+    #[error("the host has no {runtime:?} runtime")]
+    NoRuntime { runtime: RuntimeKind },
+    #[error("the host has no {driver:?} driver, which volume {volume} needs")]
+    NoDriver { volume: VolumeId, driver: Driver },
+    #[error("the host declares no guard")]
+    NoGuard,
+    #[error("volume {volume} with takeover {takeover:?} needs more than guard {guard:?} and cut {cut:?}")]
+    NotGuarded { volume: VolumeId, takeover: Takeover, guard: Guard, cut: Cut },
+    #[error("constraint {constraint} is not met")]
+    Constraint { constraint: Constraint },
+    #[error("container {other} runs there and the two must be apart")]
+    AntiAffinity { other: ContainerId },
+    #[error("host port {port} is taken by container {by}")]
+    PortTaken { port: u16, by: ContainerId },
+    #[error("CPU: {needed} thousandths needed, {free} free")]
+    Cpu { needed: u64, free: u64 },
+    #[error("memory: {needed} bytes needed, {free} free")]
+    Memory { needed: u64, free: u64 },
+    #[error("a move to host {to} is asked for")]
+    MoveElsewhere { to: HostId },
+    #[error("a move away from this host is asked for")]
+    MoveAway,
+}
+
+/// Whether `container` may go to `host` now. Does not ask whether the container and its volumes are free: that is the grant's rule.
+///
+/// # Errors
+/// The first reason against it.
+pub fn fits(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
+    if host.scheduling != Scheduling::Open {
+        return Err(Unfit::NotOpen { scheduling: host.scheduling });
+    }
+    let session = host.session.and_then(|id| state.session(id)).ok_or(Unfit::NoSession)?;
+    if host.health != Health::Live {
+        return Err(Unfit::NotLive { health: host.health });
+    }
+    if !session.declared.runtimes.contains(&container.spec.runtime) {
+        return Err(Unfit::NoRuntime { runtime: container.spec.runtime });
+    }
+    guarded(state, container, &session.declared)?;
+    relocated(state, container, host)?;
+    constraints(container, host)?;
+    neighbours(state, container, host)?;
+    room(state, container, host)
+}
+
+/// L3: the session must declare, for each volume's takeover rule, a guard and a cut of the kind it needs.
+///
+/// # Errors
+/// [`Unfit::NoGuard`], [`Unfit::NoDriver`], [`Unfit::NotGuarded`].
+pub fn guarded(state: &ClusterState, container: &Container, declared: &Declaration) -> Result<(), Unfit> {
+    if declared.guard == Guard::None {
+        return Err(Unfit::NoGuard);
+    }
+    for mount in &container.spec.volumes {
+        let Some(volume) = state.volume(&mount.volume) else { continue };
+        let Some(cut) = declared.drivers.get(&volume.spec.driver).copied() else {
+            return Err(Unfit::NoDriver { volume: volume.id.clone(), driver: volume.spec.driver });
+        };
+        if !rule_met(volume, cut) {
+            let takeover = volume.spec.takeover;
+            return Err(Unfit::NotGuarded { volume: volume.id.clone(), takeover, guard: declared.guard, cut });
+        }
+    }
+    Ok(())
+}
+
+fn rule_met(volume: &Volume, cut: Cut) -> bool {
+    match volume.spec.takeover {
+        // Dead processes still have dirty pages: either the driver cuts them off, or the owner states that they cannot hurt.
+        Takeover::AfterExpiry => cut != Cut::None || volume.spec.coherent,
+        Takeover::AfterFence => volume.spec.driver.can_fence(),
+        Takeover::Manual => true,
+    }
+}
+
+fn relocated(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
+    match &container.relocation {
+        Some(Relocation::Move { to: Some(to) }) if *to != host.id => Err(Unfit::MoveElsewhere { to: to.clone() }),
+        Some(Relocation::Move { to: None }) if last_host(state, container) == Some(&host.id) => Err(Unfit::MoveAway),
+        Some(Relocation::Move { .. } | Relocation::Restart) | None => Ok(()),
+    }
+}
+
+/// The host that has the container now, or had it last.
+fn last_host<'a>(state: &'a ClusterState, container: &'a Container) -> Option<&'a HostId> {
+    match state.lease_of_container(&container.id) {
+        Some(lease) => Some(&lease.host),
+        None => container.last_lease.as_ref().map(|last| &last.host),
+    }
+}
+
+fn constraints(container: &Container, host: &Host) -> Result<(), Unfit> {
+    for constraint in &container.spec.constraints {
+        let actual =
+            if constraint.key == "host" { Some(host.id.as_str()) } else { host.spec.labels.get(&constraint.key).map(String::as_str) };
+        if (actual == Some(constraint.value.as_str())) != constraint.equal {
+            return Err(Unfit::Constraint { constraint: constraint.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn neighbours(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
+    for lease in others(state, container, host) {
+        if container.spec.anti_affinity.contains(&lease.container) || lease.spec.anti_affinity.contains(&container.id) {
+            return Err(Unfit::AntiAffinity { other: lease.container.clone() });
+        }
+        for port in &container.spec.ports {
+            if lease.spec.ports.iter().any(|taken| collide(port, taken)) {
+                return Err(Unfit::PortTaken { port: port.host_port, by: lease.container.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether two published ports cannot both be bound on one host. An empty address means all of them.
+#[must_use]
+pub fn collide(a: &Port, b: &Port) -> bool {
+    let all = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
+    a.host_port == b.host_port
+        && a.protocol == b.protocol
+        && (a.host_address == b.host_address || all(&a.host_address) || all(&b.host_address))
+}
+
+fn room(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
+    let used = reserved(state, container, host);
+    if let (Some(needed), Some(capacity)) = (container.spec.limits.cpu_millis, host.spec.capacity.cpu_millis) {
+        let free = capacity.saturating_sub(used.cpu_millis.unwrap_or(0));
+        if needed > free {
+            return Err(Unfit::Cpu { needed, free });
+        }
+    }
+    if let (Some(needed), Some(capacity)) = (container.spec.limits.memory_bytes, host.spec.capacity.memory_bytes) {
+        let free = capacity.saturating_sub(used.memory_bytes.unwrap_or(0));
+        if needed > free {
+            return Err(Unfit::Memory { needed, free });
+        }
+    }
+    Ok(())
+}
+
+/// What the un-ended leases of other containers reserve on the host. An expired one still counts: it may still run.
+fn reserved(state: &ClusterState, container: &Container, host: &Host) -> Capacity {
+    let mut sum = Capacity { cpu_millis: Some(0), memory_bytes: Some(0) };
+    for lease in others(state, container, host) {
+        sum.cpu_millis = sum.cpu_millis.map(|s| s.saturating_add(lease.spec.limits.cpu_millis.unwrap_or(0)));
+        sum.memory_bytes = sum.memory_bytes.map(|s| s.saturating_add(lease.spec.limits.memory_bytes.unwrap_or(0)));
+    }
+    sum
+}
+
+fn others<'a>(state: &'a ClusterState, container: &'a Container, host: &'a Host) -> impl Iterator<Item = &'a Lease> + 'a {
+    state.leases_of_host(&host.id).filter(move |lease| lease.container != container.id)
+}
+
+/// The best host for the container, or why none fits (every host with its reason, by name).
+///
+/// Prefers, in this order: its last host if it is only restarted; not the host it just gave up on; fewest leases (spread); name.
+///
+/// # Errors
+/// One reason for each host.
+pub fn choose(state: &ClusterState, container: &Container) -> Result<HostId, Vec<(HostId, Unfit)>> {
+    let mut reasons = Vec::new();
+    let mut best: Option<(Score, &HostId)> = None;
+    for host in state.hosts() {
+        match fits(state, container, host) {
+            Ok(()) => {
+                let candidate = (score(state, container, host), &host.id);
+                if best.as_ref().is_none_or(|b| candidate < *b) {
+                    best = Some(candidate);
+                }
+            }
+            Err(why) => reasons.push((host.id.clone(), why)),
+        }
+    }
+    best.map(|(_, id)| id.clone()).ok_or(reasons)
+}
+
+/// Lower is better; compared field by field.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Score {
+    not_where_it_restarts: bool,
+    gave_up_there: bool,
+    leases: usize,
+}
+
+fn score(state: &ClusterState, container: &Container, host: &Host) -> Score {
+    let last = container.last_lease.as_ref().filter(|last| last.host == host.id);
+    let gave_up = last.is_some_and(|last| match &last.ended {
+        Ended::Released { exit: Some(exit) } => exit.code < 0,
+        Ended::Withdrawn { .. } => true,
+        Ended::Released { exit: None } | Ended::Fenced { .. } => false,
+    });
+    Score {
+        not_where_it_restarts: container.relocation == Some(Relocation::Restart) && last.is_none(),
+        gave_up_there: gave_up,
+        leases: others(state, container, host).count(),
+    }
+}

@@ -1,0 +1,12 @@
+//! Scenarios: given a history, when an order comes, then this outcome. One file per chapter of the rules.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm, reason = "tests")]
+
+mod fences;
+mod grants;
+mod keepalives;
+mod leases;
+mod registry;
+mod requests;
+mod sessions;
+#[path = "../world/mod.rs"]
+mod world;
