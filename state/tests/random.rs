@@ -71,20 +71,24 @@ fn order(w: &World, s: Step) -> Order {
         12 => Order::UpdateContainer(UpdateContainer { container: c, version, spec: container_spec(s) }),
         13 => Order::SetDesired(SetDesired { container: c, desired: pick(&[Desired::Running, Desired::Stopped], s.a) }),
         14 => Order::RestartContainer(RestartContainer { container: c }),
-        15 => Order::MoveContainer(MoveContainer { container: c, to: if s.b % 2 == 0 { Some(h) } else { None } }),
+        15 => Order::MoveContainer(MoveContainer { container: c, to: if s.b.is_multiple_of(2) { Some(h) } else { None } }),
         16..=19 => w.grant_order(c.as_str(), h.as_str()),
         20 => Order::WithdrawLease(WithdrawLease { lease, token, why: WithdrawReason::NotActivated }),
         21 => Order::RevokeLease(RevokeLease { lease, token, reason: RevokeReason::Operator }),
         22 => Order::CloseLease(CloseLease { lease, token }),
         23 | 24 => {
             let renewed = w.state.renewal(token).map(|r| r.renewed).unwrap_or_default();
-            Order::ExpireLease(ExpireLease { lease, token, renewed: Revision(renewed.0 - u64::from(s.b % 8 == 0 && renewed.0 > 0)) })
+            Order::ExpireLease(ExpireLease {
+                lease,
+                token,
+                renewed: Revision(renewed.0 - u64::from(s.b.is_multiple_of(8) && renewed.0 > 0)),
+            })
         }
         25 => Order::StartFence(StartFence { lease, token, method: pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b) }),
         26 | 27 => w.fence_order((lease, token), evidence(w, lease, s.b)),
         28 => w.release_order(
             (lease, token),
-            w.state.lease(lease).map_or(session(w, s.b), |l| if s.b % 4 == 0 { session(w, s.c) } else { l.session }),
+            w.state.lease(lease).map_or(session(w, s.b), |l| if s.b.is_multiple_of(4) { session(w, s.c) } else { l.session }),
         ),
         29 | 30 => open(w, &h, s),
         31 => expire_session(w, session(w, s.a), s.b),
@@ -96,7 +100,7 @@ fn order(w: &World, s: Step) -> Order {
 fn volume_spec(id: &VolumeId, by: u8) -> VolumeSpec {
     VolumeSpec {
         takeover: pick(&[Takeover::AfterExpiry, Takeover::Manual], by),
-        coherent: by % 8 != 0,
+        coherent: !by.is_multiple_of(8),
         ..path_volume(&format!("/data/{id}"))
     }
 }
@@ -104,7 +108,7 @@ fn volume_spec(id: &VolumeId, by: u8) -> VolumeSpec {
 fn container_spec(s: Step) -> ContainerSpec {
     let volumes: Vec<&str> = VOLUMES.iter().copied().enumerate().filter(|(i, _)| s.b & (1 << i) != 0).map(|(_, v)| v).collect();
     let mut spec = spec(&volumes);
-    if s.a % 5 == 0 {
+    if s.a.is_multiple_of(5) {
         spec.anti_affinity = vec![container("c1")];
     }
     spec
@@ -121,7 +125,7 @@ fn evidence(w: &World, lease: LeaseId, by: u8) -> Evidence {
 
 fn open(w: &World, h: &HostId, s: Step) -> Order {
     let current = w.state.host(h).and_then(|h| h.session);
-    let predecessor = if s.b % 4 == 0 { None } else { current };
+    let predecessor = if s.b.is_multiple_of(4) { None } else { current };
     w.open_order(
         h.as_str(),
         pick(&[BOOT, BOOT, BOOT, LATER_BOOT], s.c),
@@ -132,7 +136,7 @@ fn open(w: &World, h: &HostId, s: Step) -> Order {
 
 fn expire_session(w: &World, session: SessionId, by: u8) -> Order {
     let renewed = w.state.pulse(session).map(|p| p.renewed).unwrap_or_default();
-    if by % 3 == 0 {
+    if by.is_multiple_of(3) {
         return Order::SetHealth(SetHealth { session, renewed, health: pick(&[Health::Suspect, Health::Down, Health::Live], by) });
     }
     Order::ExpireSession(ExpireSession { session, renewed })
@@ -141,8 +145,8 @@ fn expire_session(w: &World, session: SessionId, by: u8) -> Order {
 fn keepalive(w: &World, s: Step) -> Order {
     let session = session(w, s.a);
     let last = w.state.pulse(session).map_or(0, |p| p.seq.0);
-    let seq = last + u64::from(s.b % 8 != 0);
-    let tokens: Vec<Token> = w.state.leases().filter(|l| l.session == session || s.c % 16 == 0).map(|l| l.token).collect();
+    let seq = last + u64::from(!s.b.is_multiple_of(8));
+    let tokens: Vec<Token> = w.state.leases().filter(|l| l.session == session || s.c.is_multiple_of(16)).map(|l| l.token).collect();
     Order::RecordKeepalives(RecordKeepalives { keepalives: vec![raw_keepalive(session, seq, u64::from(s.c), &tokens)] })
 }
 
