@@ -1,0 +1,25 @@
+//! openraft assembled on our store and peer network: what the rest of this crate knows of Raft.
+//!
+//! - [`config`]: how a node is run. [`members`]: the list a new group begins with. [`error`]: why a node could not start.
+//! - [`start`]: opens the store, checks that it is this node's, starts Raft. [`bootstrap`]: the first membership, once in the life of a group.
+//! - [`propose`]: the one way to write. [`read`]: linearizable reads, and what is applied here.
+//! - [`leadership`]: who leads, and whether this leader may act yet (L11). [`status`]: numbers for people.
+
+pub mod bootstrap;
+pub mod config;
+pub mod error;
+pub mod leadership;
+pub mod members;
+pub mod propose;
+pub mod read;
+pub mod start;
+pub mod status;
+
+pub use config::{Compaction, NodeConfig, Timing};
+pub use error::NodeError;
+pub use leadership::Leadership;
+pub use members::InitialMembers;
+pub use propose::ProposeError;
+pub use read::ReadError;
+pub use start::Node;
+pub use status::{MemberStatus, NodeStatus};
