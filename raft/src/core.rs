@@ -174,6 +174,7 @@ fn propose_error(error: ProposeError) -> ApiError {
         ProposeError::NotLeader { leader } => ApiError::NotLeader { leader },
         ProposeError::Unknown { .. } => ApiError::Unknown { why: error.to_string() },
         ProposeError::Busy => ApiError::Busy,
+        ProposeError::TooLarge { .. } => ApiError::BadRequest { field: "command", reason: error.to_string() },
         ProposeError::Fatal { .. } => ApiError::Failed(error.to_string()),
     }
 }

@@ -6,6 +6,7 @@ mod node_support;
 
 use std::time::Duration;
 
+use berth_raft::node::propose::MAX_COMMAND_BYTES;
 use berth_raft::node::{NodeError, ProposeError, ReadError};
 use berth_raft::store::StoreError;
 use berth_state::ids::ClusterId;
@@ -19,6 +20,8 @@ async fn three_nodes_elect_and_a_write_is_applied_on_all_of_them() {
     let leader = group.leader().await;
     let index = group.write("a", "1").await;
     assert!(group.node(leader).read_index(SECONDS).await.unwrap() >= index);
+    let too_large = toy::put("a", &"x".repeat(MAX_COMMAND_BYTES));
+    assert!(matches!(group.node(leader).propose(too_large, SECONDS).await, Err(ProposeError::TooLarge { .. })));
     assert_eq!(group.value(leader, "a").as_deref(), Some("1"));
     for id in 1..=3 {
         group.applied(id, index).await;

@@ -5,10 +5,21 @@ use super::Family;
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    Put { family: Family, key: Vec<u8>, value: Vec<u8> },
-    Delete { family: Family, key: Vec<u8> },
+    Put {
+        family: Family,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        family: Family,
+        key: Vec<u8>,
+    },
     /// Deletes keys from `from` (included) to `to` (excluded).
-    DeleteRange { family: Family, from: Vec<u8>, to: Vec<u8> },
+    DeleteRange {
+        family: Family,
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
 }
 
 /// Changes that happen together or not at all; later ones win.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::memory::MemoryEngine;
-use super::rocks::RocksEngine;
+use super::rocks::{RocksEngine, WalDamage};
 use super::{Engine, EngineError, Family};
 
 /// One of the two engines.
@@ -77,7 +77,13 @@ impl Disk for RocksDisk {
     }
 
     fn open(&self, half: Half, create: bool) -> Result<Arc<dyn Engine>, EngineError> {
-        Ok(Arc::new(RocksEngine::open(&self.data_dir.join(half.folder()), half.families(), create)?))
+        let damage = match half {
+            Half::Raft => WalDamage::Refuse,
+            // Its WAL is not synced as it is written, so power loss may leave more than one torn record. The log makes again what is
+            // missing; the store refuses if it cannot.
+            Half::State => WalDamage::KeepWhatIsBefore,
+        };
+        Ok(Arc::new(RocksEngine::open(&self.data_dir.join(half.folder()), half.families(), damage, create)?))
     }
 }
 

@@ -1,11 +1,11 @@
-//! The engine of a control node: RocksDB with its WAL on. Opened by `engine::disk`. It must never open a store after silently dropping records
-//! from the middle of its WAL: for a Raft log that would be a forgotten vote.
+//! The engine of a control node: RocksDB with its WAL on. Opened by `engine::disk`. It must never open a Raft log after silently dropping records
+//! from the middle of its WAL: one of them may be a vote.
 
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode, LogLevel, Options,
-    ReadOptions, WriteBatch,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode,
+    LogLevel, Options, ReadOptions, WriteBatch,
 };
 
 use super::{Batch, Direction, Engine, EngineError, Family, Op, Span, Visit};
@@ -19,6 +19,15 @@ const TOTAL_WAL_BYTES: u64 = 64 << 20;
 const OPEN_FILES: i32 = 256;
 const INFO_LOG_BYTES: usize = 1 << 20;
 
+/// What to do about damage in the WAL that is more than a torn last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalDamage {
+    /// Do not open: for what exists nowhere else.
+    Refuse,
+    /// Keep what was written before it: for what can be made again from there on, if its user checks how far it got.
+    KeepWhatIsBefore,
+}
+
 /// See the module.
 pub struct RocksEngine {
     path: PathBuf,
@@ -30,8 +39,8 @@ impl RocksEngine {
     ///
     /// # Errors
     /// In use by another process, damaged, or not accessible.
-    pub fn open(path: &Path, families: &[Family], create: bool) -> Result<Self, EngineError> {
-        let options = database_options(create);
+    pub fn open(path: &Path, families: &[Family], damage: WalDamage, create: bool) -> Result<Self, EngineError> {
+        let options = database_options(damage, create);
         let family_options = family_options();
         // RocksDB insists on a family of this name; nothing is kept in it.
         let names = std::iter::once("default").chain(families.iter().map(|family| family.name()));
@@ -50,12 +59,16 @@ impl RocksEngine {
     }
 }
 
-fn database_options(create: bool) -> Options {
+fn database_options(damage: WalDamage, create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
     options.create_missing_column_families(create);
-    // Drops a torn last record, refuses damage before it. RocksDB's own default opens with a gap after a flipped bit.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_wal_recovery_mode(match damage {
+        // Drops a torn last record, refuses damage before it.
+        WalDamage::Refuse => DBRecoveryMode::TolerateCorruptedTailRecords,
+        // RocksDB's own default.
+        WalDamage::KeepWhatIsBefore => DBRecoveryMode::PointInTime,
+    });
     options.set_paranoid_checks(true);
     options.set_max_total_wal_size(TOTAL_WAL_BYTES);
     options.set_max_open_files(OPEN_FILES);
@@ -81,7 +94,7 @@ fn open_error(path: &Path, error: rocksdb::Error) -> EngineError {
     let path = path.to_owned();
     let text = error.to_string();
     // RocksDB has no kind of its own for a taken lock.
-    let locked = text.contains("lock") && (text.contains("unavailable") || text.contains("held by current process"));
+    let locked = text.contains("LOCK") && (text.contains("unavailable") || text.contains("current process"));
     if locked {
         return EngineError::InUse { path, source: error.into() };
     }

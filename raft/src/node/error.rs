@@ -20,7 +20,9 @@ pub enum NodeError {
          members keep the address they joined with"
     )]
     Moved { id: u64, advertise: String, recorded: String },
-    #[error("node {id} is no longer a member of its group: its data folder is of no more use; to come back it needs a new id and an empty folder")]
+    #[error(
+        "node {id} is no longer a member of its group: its data folder is of no more use; to come back it needs a new id and an empty folder"
+    )]
     Removed { id: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),

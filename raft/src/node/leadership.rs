@@ -80,8 +80,10 @@ pub(crate) async fn follow(
         }
         tokio::select! {
             () = stopping.cancelled() => return,
-            changed = metrics.changed() => if changed.is_err() && stopping.is_cancelled() { return } else if changed.is_err() {
-                died("its metrics ended".to_owned());
+            changed = metrics.changed() => if changed.is_err() {
+                if !stopping.is_cancelled() {
+                    died("its metrics ended".to_owned());
+                }
                 return;
             },
         }
@@ -90,6 +92,13 @@ pub(crate) async fn follow(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use openraft::async_runtime::watch::WatchSender;
+    use openraft::error::Fatal;
+    use openraft::type_config::TypeConfigExt;
+
     use super::*;
     use crate::types::{LeaderId, LogId, Vote};
 
@@ -109,6 +118,34 @@ mod tests {
         assert_eq!(ready_term(&metrics(ServerState::Leader, won, Some((4, 2)))), None, "an entry of its earlier term");
         assert_eq!(ready_term(&metrics(ServerState::Leader, won, Some((5, 1)))), None, "another leader's entry");
         assert_eq!(ready_term(&metrics(ServerState::Leader, won, Some((5, 2)))), Some(5));
+    }
+
+    async fn deaths_when_raft_ends(stopping: bool) -> (usize, Leadership) {
+        let leading = metrics(ServerState::Leader, Vote::new_committed(5, 2), Some((5, 2)));
+        let (updates, metrics) = TypeConfig::watch_channel(leading.clone());
+        let (view, mut seen) = watch::channel(Leadership::default());
+        let (token, deaths) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let died = {
+            let deaths = deaths.clone();
+            move |_| {
+                deaths.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let following = tokio::spawn(follow(metrics, view, token.clone(), died));
+        seen.wait_for(|view| view.ready).await.unwrap();
+        if stopping {
+            token.cancel();
+        }
+        let _ = updates.send(Metrics { running_state: Err(Fatal::Panicked), ..leading });
+        following.await.unwrap();
+        let last = seen.borrow().clone();
+        (deaths.load(Ordering::SeqCst), last)
+    }
+
+    #[tokio::test]
+    async fn a_raft_that_ends_by_itself_ends_the_node_and_one_that_is_stopped_does_not() {
+        assert_eq!(deaths_when_raft_ends(false).await, (1, Leadership::default()));
+        assert_eq!(deaths_when_raft_ends(true).await.0, 0);
     }
 
     #[test]

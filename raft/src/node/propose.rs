@@ -14,6 +14,10 @@ use crate::store::machine::Machine;
 use crate::store::state::StateStore;
 use crate::types::{Proposal, Reply, TypeConfig};
 
+/// Largest command, in bytes. Far above any we make, and far below the largest message between nodes: an entry that cannot be sent would hold up
+/// the log for ever.
+pub const MAX_COMMAND_BYTES: usize = 4 << 20;
+
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
@@ -26,6 +30,9 @@ pub enum ProposeError {
     /// Refused before it entered the log: it has no effect.
     #[error("too many proposals are on their way; nothing was written, repeat it in a moment")]
     Busy,
+    /// Refused before it entered the log: it has no effect. A message to a follower has to hold it.
+    #[error("a command of {bytes} bytes is too large; nothing was written, {MAX_COMMAND_BYTES} bytes are allowed")]
+    TooLarge { bytes: usize },
     /// Refused before it entered the log: it has no effect.
     #[error("this node's raft has ended ({why}); nothing was written, ask another node")]
     Fatal { why: String },
@@ -41,6 +48,9 @@ impl<M: Machine> Node<M> {
     /// # Errors
     /// [`ProposeError`]; only `Unknown` leaves it open whether the command takes effect.
     pub async fn propose(&self, command: Bytes, deadline: Duration) -> Result<(u64, Reply), ProposeError> {
+        if command.len() > MAX_COMMAND_BYTES {
+            return Err(ProposeError::TooLarge { bytes: command.len() });
+        }
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| ProposeError::Busy)?;
         let raft = self.raft.clone();
         // A task of its own keeps the permit until the entry's fate is known, not only until the caller has gone: a leader without a majority
@@ -61,7 +71,7 @@ impl<M: Machine> Node<M> {
     fn without_silent_leader(&self, error: ProposeError) -> ProposeError {
         match error {
             ProposeError::NotLeader { leader } => ProposeError::NotLeader { leader: leader.filter(|_| self.heard.lately()) },
-            ProposeError::Unknown { .. } | ProposeError::Busy | ProposeError::Fatal { .. } => error,
+            ProposeError::Unknown { .. } | ProposeError::Busy | ProposeError::TooLarge { .. } | ProposeError::Fatal { .. } => error,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One node, started: opens its store, checks that it is this node's, starts Raft on it. Called by `server` and by tests. It never touches a store that is
-//! another's, and holds no rule of the protocol.
+//! One node, started: opens its store, checks that it is this node's, starts Raft on it. Called by `server` and by tests. It never
+//! touches a store that is another's, and holds no rule of the protocol.
 
 use std::sync::Arc;
 
@@ -145,9 +145,7 @@ impl<M: Machine> Node<M> {
     /// What serves the other nodes; goes on this node's one port.
     #[must_use]
     pub fn peer_service(&self) -> PeerServer<PeerService<M>> {
-        PeerServer::new(self.service.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        PeerServer::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(super) fn with_metrics<T>(&self, read: impl FnOnce(&Metrics) -> T) -> T {
@@ -162,7 +160,8 @@ impl<M: Machine> Node<M> {
         (leader.0 == self.id || self.heard.lately()).then_some(leader)
     }
 
-    /// The term this node leads in, once it has applied the first entry of that term (L11); see [`leadership::ready_term`].
+    /// The term this node leads in, once it has applied the first entry of that term (L11); why that is exact is said in the
+    /// `leadership` module.
     #[must_use]
     pub fn is_leader_ready(&self) -> Option<u64> {
         self.with_metrics(leadership::ready_term)

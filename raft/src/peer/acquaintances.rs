@@ -1,5 +1,5 @@
-//! Which store each peer had when this node first met it, on disk. Used by the doorman only. It must never forget: that memory is what keeps a node whose
-//! disk was wiped or rolled back to empty from voting under its old id (protocol.md, "No time rule closes").
+//! Which store each peer had when this node first met it, on disk. Used by the doorman only. It must never forget: that memory is what
+//! keeps a node whose disk was wiped or rolled back to empty from voting under its old id (protocol.md, "No time rule closes").
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -105,26 +105,20 @@ impl Acquaintances {
     }
 }
 
-fn checksum(known: &BTreeMap<u64, StoreId>) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    for (node, store) in known {
-        hasher.update(&node.to_le_bytes());
-        hasher.update(&store.0);
-    }
-    hasher.finalize()
-}
-
 fn encode(known: &BTreeMap<u64, StoreId>) -> Vec<u8> {
     let peers = known.iter().map(|(node, store)| pb::Acquaintance { node: *node, store: Bytes::copy_from_slice(&store.0) }).collect();
-    pb::Acquaintances { peers, crc32: checksum(known) }.encode_to_vec()
+    let message = pb::Acquaintances { peers }.encode_to_vec();
+    [&crc32fast::hash(&message).to_le_bytes()[..], &message].concat()
 }
 
 fn decode(bytes: &[u8]) -> Option<BTreeMap<u64, StoreId>> {
-    let file = pb::Acquaintances::decode(bytes).ok()?;
+    let (crc, message) = bytes.split_first_chunk::<4>()?;
+    // It is only ever written with someone in it; an empty one is a lost one.
+    if message.is_empty() || crc32fast::hash(message) != u32::from_le_bytes(*crc) {
+        return None;
+    }
     let store = |peer: pb::Acquaintance| Some((peer.node, StoreId(peer.store.as_ref().try_into().ok()?)));
-    let known = file.peers.into_iter().map(store).collect::<Option<BTreeMap<_, _>>>()?;
-    // It is only ever written with someone in it; an empty file is a lost one.
-    (!known.is_empty() && checksum(&known) == file.crc32).then_some(known)
+    pb::Acquaintances::decode(message).ok()?.peers.into_iter().map(store).collect()
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub struct TcpConnector {
 
 impl Default for TcpConnector {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(1), keepalive: Duration::from_secs(1) }
+        Self { connect_timeout: Duration::from_secs(1), keepalive: Duration::from_secs(2) }
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use openraft::EntryPayload;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+    VoteResponse,
 };
 
 use crate::peer::pb;
@@ -237,13 +238,15 @@ mod tests {
     }
 
     fn membership() -> Membership {
-        let members = BTreeMap::from([(1, Member { address: "a:1".to_owned() }), (2, Member { address: "b:2".to_owned() }), (3, Member::default())]);
+        let members =
+            BTreeMap::from([(1, Member { address: "a:1".to_owned() }), (2, Member { address: "b:2".to_owned() }), (3, Member::default())]);
         Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2])], members).unwrap()
     }
 
     #[test]
     fn an_append_reads_back_what_was_sent() {
-        let payloads = [EntryPayload::Blank, EntryPayload::Normal(Proposal(Bytes::from_static(b"x"))), EntryPayload::Membership(membership())];
+        let payloads =
+            [EntryPayload::Blank, EntryPayload::Normal(Proposal(Bytes::from_static(b"x"))), EntryPayload::Membership(membership())];
         let entries: Vec<_> = (8..).zip(payloads).map(|(i, payload)| Entry { log_id: log_id(3, 2, i), payload }).collect();
         let sent = AppendEntriesRequest {
             vote: Vote::new_committed(3, 2),

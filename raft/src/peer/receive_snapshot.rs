@@ -1,5 +1,5 @@
-//! Receives one snapshot: the file, then the events this node lacks. Called by the peer service. It changes nothing of this node's state; that is done by
-//! the install that follows, and only with a transfer that is whole.
+//! Receives one snapshot: the file, then the events this node lacks. Called by the peer service. It changes nothing of this node's
+//! state; that is done by the install that follows, and only with a transfer that is whole.
 
 use std::time::Duration;
 
@@ -104,6 +104,7 @@ async fn next(stream: &mut Streaming<pb::SnapshotPart>) -> Result<Option<Part>, 
 
 /// Disk work, off the runtime's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|e| Status::internal(format!("receiving a snapshot was broken off: {e}")))?;
+    let done =
+        tokio::task::spawn_blocking(work).await.map_err(|e| Status::internal(format!("receiving a snapshot was broken off: {e}")))?;
     done.map_err(|e| ReceiveError::Store(e).into())
 }

@@ -1,5 +1,5 @@
-//! Sends one snapshot to one follower: the file, then the events the follower lacks. Called by the peer client for openraft. Nothing is held in memory but
-//! the chunk on its way; a transfer that does not move is given up, and openraft begins again.
+//! Sends one snapshot to one follower: the file, then the events the follower lacks. Called by the peer client for openraft. Nothing is
+//! held in memory but the chunk on its way; a transfer that does not move is given up, and openraft begins again.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
-use tracing::info;
+use tracing::{error, info};
 
 use crate::peer::convert::{self, BadMessage};
 use crate::peer::identity::{Doorman, Refusal};
@@ -130,8 +130,7 @@ async fn feed_file(job: &SnapshotJob<'_>, parts: &mpsc::Sender<pb::SnapshotPart>
     let mut offset = 0;
     loop {
         let handle = job.snapshot.snapshot.clone();
-        let data: Bytes =
-            tokio::task::spawn_blocking(move || handle.read_chunk(offset, CHUNK_BYTES)).await?.map_err(SendError::Read)?;
+        let data: Bytes = tokio::task::spawn_blocking(move || handle.read_chunk(offset, CHUNK_BYTES)).await?.map_err(SendError::Read)?;
         if data.is_empty() {
             return Ok(());
         }
@@ -149,12 +148,20 @@ async fn feed_events(job: &SnapshotJob<'_>, mut have: Option<EventHead>, parts: 
         let events = job.events.clone();
         let batch = tokio::task::spawn_blocking(move || events.events_after(have.as_ref(), up_to, CHUNK_BYTES))
             .await?
-            .map_err(|source| SendError::Events { target: job.target, source })?;
+            .map_err(|source| events_error(job.target, source))?;
         let Some(last) = batch.last() else { return Ok(sent) };
         have = Some(last.head());
         sent += batch.len() as u64;
         push(job, parts, Part::Events(pb::EventBatch { events: batch.into_iter().map(convert::event_to_pb).collect() })).await?;
     }
+}
+
+fn events_error(target: u64, source: StoreError) -> SendError {
+    if matches!(source, StoreError::Diverged { .. }) {
+        // Nothing is sent: neither history may be written over the other.
+        error!(target, error = %source, "the history of a follower differs from this leader's");
+    }
+    SendError::Events { target, source }
 }
 
 /// Waits for room, which the follower makes by taking what came before.

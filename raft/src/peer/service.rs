@@ -1,5 +1,5 @@
-//! The answering side of the traffic between nodes: checks who speaks, then hands each message to openraft. Served on the node's one port. It uses nothing
-//! of a message before the doorman has admitted it.
+//! The answering side of the traffic between nodes: checks who speaks, then hands each message to openraft. Served on the node's one
+//! port. It uses nothing of a message before the doorman has admitted it.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::peer::pb::peer_server::Peer;
 use crate::peer::receive_snapshot;
 use crate::store::events::EventLog;
 use crate::store::machine::Machine;
-use crate::store::state::StateStore;
 use crate::store::snapshot::Snapshots;
+use crate::store::state::StateStore;
 use crate::types::TypeConfig;
 
 impl From<BadMessage> for Status {
@@ -57,13 +57,7 @@ impl<M: Machine> Clone for PeerService<M> {
 
 impl<M: Machine> PeerService<M> {
     #[must_use]
-    pub fn new(
-        doorman: Doorman,
-        raft: Raft<TypeConfig, StateStore<M>>,
-        events: EventLog,
-        snapshots: Snapshots,
-        heard: Heard,
-    ) -> Self {
+    pub fn new(doorman: Doorman, raft: Raft<TypeConfig, StateStore<M>>, events: EventLog, snapshots: Snapshots, heard: Heard) -> Self {
         Self { doorman, raft, events, snapshots, heard, receiving: Arc::default() }
     }
 }

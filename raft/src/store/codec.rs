@@ -69,8 +69,7 @@ pub fn membership_to_pb(membership: &Membership) -> pb::Membership {
 /// An empty voter set, or a voter that is no member.
 pub fn membership_from_pb(membership: &pb::Membership) -> Result<Membership, StoreError> {
     let configs: Vec<BTreeSet<u64>> = membership.configs.iter().map(|set| set.nodes.iter().copied().collect()).collect();
-    let members: BTreeMap<u64, Member> =
-        membership.members.iter().map(|m| (m.node, Member { address: m.address.clone() })).collect();
+    let members: BTreeMap<u64, Member> = membership.members.iter().map(|m| (m.node, Member { address: m.address.clone() })).collect();
     Membership::new(configs, members).map_err(|e| bad(format!("membership: {e}")))
 }
 

@@ -9,8 +9,7 @@ use super::snapshot::SnapshotError;
 use crate::engine::EngineError;
 
 /// What to do about a node whose data cannot be trusted.
-const REPLACE: &str =
-    "keep a copy of the folder, then bring this node back with an empty data folder under a new node id, as a learner; never under its old id";
+const REPLACE: &str = "keep a copy of the folder, then bring this node back with an empty data folder under a new node id, as a learner; never under its old id";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -19,7 +18,12 @@ pub enum StoreError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error("{path}: {action} failed: check that the folder is there, belongs to this user and has space left")]
-    File { path: PathBuf, action: &'static str, #[source] source: io::Error },
+    File {
+        path: PathBuf,
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path} is in use: another `berth server` runs on this data folder. Stop that one, or give this one its own folder")]
     InUse { path: PathBuf },
     #[error(
@@ -27,9 +31,13 @@ pub enum StoreError {
          two clusters cannot be joined"
     )]
     ForeignCluster { path: PathBuf, found: ClusterId, wanted: ClusterId },
-    #[error("{path} belongs to node {found}, this node is configured as node {wanted}: fix the node id, or use the data folder of node {wanted}")]
+    #[error(
+        "{path} belongs to node {found}, this node is configured as node {wanted}: fix the node id, or use the data folder of node {wanted}"
+    )]
     OtherNode { path: PathBuf, found: u64, wanted: u64 },
-    #[error("{path} was written in disk format {found}, this program reads up to {known}: start the newer program again; there is no way back")]
+    #[error(
+        "{path} was written in disk format {found}, this program reads up to {known}: start the newer program again; there is no way back"
+    )]
     NewerFormat { path: PathBuf, found: u32, known: u32 },
     #[error("{path} is damaged ({detail}): restore that file from a copy of this very node; if there is none, {REPLACE}")]
     DamagedIdentity { path: PathBuf, detail: String },
@@ -37,7 +45,9 @@ pub enum StoreError {
     MissingIdentity { path: PathBuf },
     #[error("{path} is missing: half of this node's data is gone. Is a file system not mounted? If it is lost, {REPLACE}")]
     MissingHalf { path: PathBuf },
-    #[error("{path} does not belong to the store it lies in ({detail}): folders of two stores were mixed. Put the right folder back, or {REPLACE}")]
+    #[error(
+        "{path} does not belong to the store it lies in ({detail}): folders of two stores were mixed. Put the right folder back, or {REPLACE}"
+    )]
     MixedHalves { path: PathBuf, detail: String },
     #[error("the Raft log in {path} is damaged ({detail}): {REPLACE}")]
     DamagedLog { path: PathBuf, detail: String },

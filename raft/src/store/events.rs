@@ -59,7 +59,7 @@ impl EventHead {
         EventPosition { index: self.index, seq: self.seq }
     }
 
-    pub(super) fn to_pb(&self) -> pb::EventHead {
+    pub(super) fn to_pb(self) -> pb::EventHead {
         pb::EventHead { index: self.index, seq: self.seq, hash: Bytes::copy_from_slice(&self.hash) }
     }
 
@@ -105,7 +105,8 @@ pub(super) fn put(batch: &mut Batch, event: &StoredEvent) {
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<StoredEvent, StoreError> {
-    let position = EventPosition::from_key(key).ok_or_else(|| StoreError::Undecodable { detail: format!("event key of {} bytes", key.len()) })?;
+    let position =
+        EventPosition::from_key(key).ok_or_else(|| StoreError::Undecodable { detail: format!("event key of {} bytes", key.len()) })?;
     let damaged = |e: StoreError| StoreError::DamagedEvents { index: position.index, seq: position.seq, detail: e.to_string() };
     let record: pb::EventRecord = unseal(value).map_err(damaged)?;
     Ok(StoredEvent { position, hash: hash_from(&record.hash).map_err(damaged)?, payload: record.payload })
@@ -184,8 +185,12 @@ impl EventLog {
     /// # Errors
     /// [`StoreError::Diverged`].
     pub fn check(&self, head: &EventHead) -> Result<(), StoreError> {
-        let found = self.get(head.position())?;
-        if found.is_some_and(|event| event.hash == head.hash) { Ok(()) } else { Err(StoreError::Diverged { index: head.index, seq: head.seq }) }
+        if self.contains(head)? { Ok(()) } else { Err(StoreError::Diverged { index: head.index, seq: head.seq }) }
+    }
+
+    /// Is there an event with this position and this hash?
+    pub(super) fn contains(&self, head: &EventHead) -> Result<bool, StoreError> {
+        Ok(self.get(head.position())?.is_some_and(|event| event.hash == head.hash))
     }
 
     /// Recomputes the hashes of the events of these revisions (both included), starting from the event before them, and gives back the head

@@ -16,6 +16,9 @@ pub struct Applied {
     pub changed: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
+/// Key and value of an object.
+pub type Object = (Vec<u8>, Vec<u8>);
+
 /// A replicated state machine.
 pub trait Machine: Send + Sync + 'static {
     /// Applies the command of one log entry. Deterministic and infallible: the same on every node, also for bytes it cannot decode.
@@ -25,12 +28,12 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// # Errors
     /// An object cannot be read; the text says which.
-    fn load(objects: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, String>
+    fn load(objects: &mut dyn Iterator<Item = Object>) -> Result<Self, String>
     where
         Self: Sized;
 
     /// All objects in key order; identical on all nodes with the same applied index.
-    fn dump(&self) -> Vec<(Vec<u8>, Vec<u8>)>;
+    fn dump(&self) -> Vec<Object>;
 }
 
 /// One applied entry.

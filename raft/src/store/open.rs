@@ -18,10 +18,10 @@ use super::machine::{ApplyObserver, Machine, NoObserver};
 use super::pb;
 use super::probe::Probe;
 use super::shared::{Shared, Standing};
-use super::snapshot::Snapshots;
+use super::snapshot::{Snapshots, folder::sync_folder};
 use super::state::{StateCore, StateStore, load};
 use crate::engine::{Batch, Direction, Disk, Engine, Half, RocksDisk, Span};
-use crate::fatal::{Fatal, FatalKind};
+use crate::fatal::Fatal;
 
 /// Key of each half's copy of the identity.
 const IDENTITY: &[u8] = b"identity";
@@ -74,12 +74,12 @@ pub fn open_on<M: Machine>(
     disk: &dyn Disk,
     options: StoreOptions,
 ) -> Result<Store<M>, StoreError> {
-    fs::create_dir_all(data_dir).map_err(|source| StoreError::File { path: data_dir.to_owned(), action: "creating the data folder", source })?;
+    create_folder(data_dir).map_err(|source| StoreError::File { path: data_dir.to_owned(), action: "creating the data folder", source })?;
     let lock: Arc<dyn Send + Sync> = Arc::new(lock(data_dir)?);
     let (identity, raft, state) = open_halves(data_dir, cluster, node, disk)?;
     // What is read below may be acted upon, so it must not be lost again.
     for engine in [&raft, &state] {
-        engine.sync().inspect_err(|e| options.fatal.raise(FatalKind::DurableWrite, "syncing a store at open", e))?;
+        engine.sync()?;
     }
     let snapshots = Snapshots::open(&data_dir.join(SNAPSHOTS), cluster, options.probe.clone())?;
     let core = open_state::<M>(data_dir, cluster, state, snapshots, &options, lock.clone())?;
@@ -105,7 +105,10 @@ fn open_state<M: Machine>(
     if let Some(head) = &standing.head {
         // Cheap, and catches an event log that stops short of where the state says it ends.
         events.verify(head.index, head.index)?;
-        events.check(head)?;
+        if !events.contains(head)? {
+            let detail = "the state ends with an event that is not there".to_owned();
+            return Err(StoreError::DamagedEvents { index: head.index, seq: head.seq, detail });
+        }
     }
     let durable = AtomicU64::new(standing.index().map_or(0, |index| index + 1));
     Ok(Arc::new(StateCore {
@@ -121,6 +124,17 @@ fn open_state<M: Machine>(
         changing: Mutex::new(()),
         _lock: lock,
     }))
+}
+
+/// Creates the data folder so that power loss cannot take it away again, and with it a vote.
+fn create_folder(data_dir: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = data_dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::create_dir_all(data_dir)?;
+    for folder in missing {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 fn lock(data_dir: &Path) -> Result<File, StoreError> {
@@ -209,7 +223,10 @@ fn check_together<M: Machine>(data_dir: &Path, log: &LogStore, core: &StateCore<
     if let Some(purged) = log.purged()
         && applied.is_none_or(|applied| applied.index < purged.index)
     {
-        return Err(StoreError::DamagedState { path, detail: format!("{text}, but the log was purged up to entry {purged}: it was rolled back") });
+        return Err(StoreError::DamagedState {
+            path,
+            detail: format!("{text}, but the log was purged up to entry {purged}: it was rolled back"),
+        });
     }
     if let Some(last) = core.snapshots.current().and_then(|snapshot| snapshot.manifest().last)
         && applied.is_none_or(|applied| applied < last)

@@ -32,7 +32,7 @@ impl Standing {
         pb::Applied {
             last: self.last.as_ref().map(log_id_to_pb),
             membership: Some(stored_membership_to_pb(&self.membership)),
-            head: self.head.as_ref().map(EventHead::to_pb),
+            head: self.head.map(EventHead::to_pb),
             generation: self.generation,
         }
     }

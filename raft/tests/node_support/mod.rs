@@ -12,9 +12,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use berth_raft::engine::EngineError;
 use berth_raft::fatal::Fatal;
 use berth_raft::node::{Compaction, InitialMembers, Node, NodeConfig, NodeError, Timing};
-use berth_raft::store::{self, StoreOptions};
+use berth_raft::store::{self, StoreError, StoreOptions};
 use berth_state::ids::ClusterId;
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -102,8 +103,15 @@ impl Group {
         let id = config.id;
         let deaths = self.deaths.clone();
         let fatal = Fatal::hook(move |cause| deaths.lock().unwrap().push(format!("node {id}: {cause:?}")));
-        let options = StoreOptions { fatal: fatal.clone(), ..StoreOptions::default() };
-        let store = store::open::<Toy>(&config.data_dir, config.cluster, id, options)?;
+        // A store that was just left is closed by its last thread, a moment after its lock is free.
+        let store = eventually("the store is free", || {
+            let options = StoreOptions { fatal: fatal.clone(), ..StoreOptions::default() };
+            match store::open::<Toy>(&config.data_dir, config.cluster, id, options) {
+                Err(StoreError::InUse { .. } | StoreError::Engine(EngineError::InUse { .. })) => None,
+                opened => Some(opened),
+            }
+        })
+        .await?;
         let node = Arc::new(Node::start_on(config, store, fatal).await?);
         let listener = match self.listeners.remove(&id) {
             Some(listener) => listener,
@@ -117,7 +125,7 @@ impl Group {
         Ok(())
     }
 
-    /// Ends a node and closes its store.
+    /// Ends a node.
     pub async fn stop(&mut self, id: u64) {
         let Running { node, stop, server } = self.running.remove(&id).unwrap();
         node.shutdown().await;
@@ -126,12 +134,6 @@ impl Group {
         // Connections that others hold open would keep a clean end waiting.
         self.wires.hang_up(id);
         tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap().unwrap();
-        let identity = self.data_dir(id);
-        eventually("the store is closed", || {
-            let lock = std::fs::File::options().write(true).open(identity.join("lock")).unwrap();
-            lock.try_lock().ok()
-        })
-        .await;
     }
 
     pub async fn stop_all(mut self) {

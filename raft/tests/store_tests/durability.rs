@@ -12,8 +12,8 @@ use openraft::storage::RaftLogStorage;
 use tempfile::TempDir;
 
 use crate::support::{
-    CLUSTER, NODE, Toy, after_power_loss, append, append_unwaited, apply, block_on, check_usual_state, copy_folder, fill, indices, log_id, open,
-    options, read_vote, usual, vote,
+    CLUSTER, NODE, Toy, after_power_loss, append, append_unwaited, apply, block_on, check_usual_state, copy_folder, fill, indices, log_id,
+    open, options, read_vote, usual, vote,
 };
 
 /// Polls until a condition holds; fails after ten seconds.

@@ -23,18 +23,19 @@ pub fn load(engine: &dyn Engine, path: &Path) -> Result<Standing, StoreError> {
     let vote = mark::<pb::Vote>(engine, VOTE).map_err(|e| damaged(e.to_string()))?.as_ref().map(vote_from_pb);
     let mut standing = Standing { vote, committed, purged, last: purged, ..Standing::default() };
     let mut wrong = None;
-    engine.scan(Family::Log, &Span::all(), Direction::Forward, &mut |key, value| {
-        match decode_entry(key, value).map_err(|e| e.to_string()).and_then(|entry| follows(standing.last, purged, entry)) {
-            Ok(entry) => {
-                standing.first.get_or_insert(entry.log_id.index);
-                standing.last = Some(entry.log_id);
-                standing.recent.push(entry);
-                ControlFlow::Continue(())
-            }
-            Err(detail) => {
-                wrong = Some(detail);
-                ControlFlow::Break(())
-            }
+    engine.scan(Family::Log, &Span::all(), Direction::Forward, &mut |key, value| match decode_entry(key, value)
+        .map_err(|e| e.to_string())
+        .and_then(|entry| follows(standing.last, purged, entry))
+    {
+        Ok(entry) => {
+            standing.first.get_or_insert(entry.log_id.index);
+            standing.last = Some(entry.log_id);
+            standing.recent.push(entry);
+            ControlFlow::Continue(())
+        }
+        Err(detail) => {
+            wrong = Some(detail);
+            ControlFlow::Break(())
         }
     })?;
     if let Some(detail) = wrong {
@@ -56,7 +57,9 @@ fn follows(last: Option<LogId>, purged: Option<LogId>, entry: Entry) -> Result<E
     let expected = last.map_or(0, |last| last.index + 1);
     if id.index != expected {
         return Err(match purged {
-            Some(purged) if last == Some(purged) => format!("it was purged up to entry {}, but goes on with entry {}", purged.index, id.index),
+            Some(purged) if last == Some(purged) => {
+                format!("it was purged up to entry {}, but goes on with entry {}", purged.index, id.index)
+            }
             Some(_) | None => format!("entry {expected} is missing, the next one there is {}", id.index),
         });
     }

@@ -123,7 +123,10 @@ impl RaftLogReader<TypeConfig> for LogReader {
         Box::pin(stream_of(Cursor::new(&self.core, &range), Cursor::chunk))
     }
 
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
         let (from, to) = limits(&range);
         Ok(self.core.read(from, to, usize::MAX)?)
     }

@@ -6,7 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("{path}: {action} failed: check the disk and the space left on it")]
-    File { path: PathBuf, action: &'static str, #[source] source: io::Error },
+    File {
+        path: PathBuf,
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("snapshot {path} is damaged ({detail}): it is not used; the leader will send or build another one")]
     Damaged { path: PathBuf, detail: String },
     #[error("snapshot {path} is in format {found}, this program reads {known}: upgrade this node before its leader")]

@@ -47,6 +47,9 @@ impl Snapshots {
     pub(in crate::store) fn open(path: &Path, cluster: ClusterId, probe: Probe) -> Result<Self, SnapshotError> {
         let failed = |source| SnapshotError::File { path: path.to_owned(), action: "opening the snapshot folder", source };
         fs::create_dir_all(path).map_err(failed)?;
+        if let Some(parent) = path.parent() {
+            sync_folder(parent).map_err(failed)?;
+        }
         let mut whole = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
             let file = entry.map_err(failed)?.path();

@@ -37,7 +37,7 @@ impl Manifest {
             last: self.last.as_ref().map(log_id_to_pb),
             membership: Some(stored_membership_to_pb(&self.membership)),
             objects: self.objects,
-            head: self.head.as_ref().map(EventHead::to_pb),
+            head: self.head.map(EventHead::to_pb),
         }
     }
 

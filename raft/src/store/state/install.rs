@@ -82,7 +82,6 @@ impl<M: Machine> StateCore<M> {
             Some((key, value))
         });
         let machine = M::load(&mut writing);
-        drop(writing);
         if let Some(error) = failed {
             return Err(error);
         }
@@ -92,7 +91,12 @@ impl<M: Machine> StateCore<M> {
     }
 
     /// Adds the events between the local head and the snapshot's. They are not part of the log before the flip.
-    fn append_received_events(&self, snapshot: &SnapshotHandle, have: Option<EventHead>, wanted: Option<EventHead>) -> Result<(), StoreError> {
+    fn append_received_events(
+        &self,
+        snapshot: &SnapshotHandle,
+        have: Option<EventHead>,
+        wanted: Option<EventHead>,
+    ) -> Result<(), StoreError> {
         let mut head = have;
         let mut batch = Batch::new();
         drop_beyond(&mut batch, have.as_ref());
@@ -101,7 +105,9 @@ impl<M: Machine> StateCore<M> {
             let event = event.map_err(unreadable)?;
             // Applied here while the snapshot was on its way: must be the very same.
             if have.is_some_and(|have| event.position <= have.position()) {
-                self.check_event(&event.head())?;
+                if !self.events.contains(&event.head())? {
+                    return Err(self.diverged(&event.head()));
+                }
                 continue;
             }
             if wanted.is_none_or(|wanted| event.position > wanted.position()) {
@@ -118,14 +124,6 @@ impl<M: Machine> StateCore<M> {
         }
         self.write(batch)?;
         self.check_reached(head, wanted)
-    }
-
-    fn check_event(&self, head: &EventHead) -> Result<(), StoreError> {
-        self.events.check(head).map_err(|e| match e {
-            StoreError::Diverged { .. } => self.diverged(head),
-            #[allow(clippy::wildcard_enum_match_arm, reason = "all others are passed on as they are")]
-            other => other,
-        })
     }
 
     fn check_reached(&self, reached: Option<EventHead>, wanted: Option<EventHead>) -> Result<(), StoreError> {

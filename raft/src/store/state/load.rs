@@ -8,7 +8,7 @@ use crate::engine::{Batch, Direction, Engine, Family, Span};
 use crate::store::codec::unseal;
 use crate::store::error::StoreError;
 use crate::store::events::drop_beyond;
-use crate::store::machine::Machine;
+use crate::store::machine::{Machine, Object};
 use crate::store::pb;
 use crate::store::shared::Standing;
 
@@ -31,7 +31,7 @@ pub fn load<M: Machine>(engine: &dyn Engine, path: &Path) -> Result<(M, Standing
     Ok((machine, standing))
 }
 
-fn objects(engine: &dyn Engine, generation: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+fn objects(engine: &dyn Engine, generation: u64) -> Result<Vec<Object>, StoreError> {
     let span = Span { from: object_key(generation, &[]), to: generation.checked_add(1).map(|next| object_key(next, &[])) };
     let mut objects = Vec::new();
     engine.scan(Family::State, &span, Direction::Forward, &mut |key, value| {

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 
 use berth_state::ids::ClusterId;
 use futures::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftStateMachine};
 
 pub use build::SnapshotBuilder;
 
