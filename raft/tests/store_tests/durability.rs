@@ -31,6 +31,22 @@ fn raft_half(disk: &MemoryDisk) -> Arc<MemoryEngine> {
     disk.engine(Half::Raft).unwrap()
 }
 
+/// Holds syncs back until dropped; so a failing test ends instead of waiting for its own disk.
+struct Hold(Arc<MemoryEngine>);
+
+impl Hold {
+    fn on(disk: &MemoryDisk) -> Self {
+        raft_half(disk).hold_syncs();
+        Self(raft_half(disk))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.release_syncs();
+    }
+}
+
 /// Opens what a power loss now would leave, in a copy of the folder.
 fn reopened(folder: &TempDir, disk: &MemoryDisk, kept: usize) -> (TempDir, berth_raft::store::Store<Toy>) {
     let copy = tempfile::tempdir().unwrap();
@@ -45,12 +61,12 @@ fn an_append_is_readable_at_once_and_acknowledged_only_after_the_sync() {
     block_on(async {
         let mut store = open(folder.path(), &disk).unwrap();
         store.log.save_vote(&vote(1)).await.unwrap();
-        raft_half(&disk).hold_syncs();
+        let hold = Hold::on(&disk);
         let mut acknowledged = append_unwaited(&mut store.log, usual(1, 0)).await;
         assert_eq!(indices(&mut store.log).await, [0]);
         until("the sync", || raft_half(&disk).waiting_syncs() == 1).await;
         assert!((&mut acknowledged).now_or_never().is_none(), "acknowledged while the sync was still under way");
-        raft_half(&disk).release_syncs();
+        drop(hold);
         acknowledged.await.unwrap().unwrap();
         assert_eq!(raft_half(&disk).unsynced(), 0);
     });
@@ -62,14 +78,14 @@ fn appends_that_arrive_during_a_sync_share_the_next_one() {
     block_on(async {
         let mut store = open(folder.path(), &disk).unwrap();
         store.log.save_vote(&vote(1)).await.unwrap();
-        raft_half(&disk).hold_syncs();
+        let hold = Hold::on(&disk);
         let before = raft_half(&disk).syncs();
         let mut waiting = vec![append_unwaited(&mut store.log, usual(1, 0)).await];
         until("the sync", || raft_half(&disk).waiting_syncs() == 1).await;
         for index in 1..100 {
             waiting.push(append_unwaited(&mut store.log, usual(1, index)).await);
         }
-        raft_half(&disk).release_syncs();
+        drop(hold);
         for acknowledged in waiting {
             acknowledged.await.unwrap().unwrap();
         }
@@ -83,7 +99,7 @@ fn power_loss_takes_no_acknowledged_entry_and_leaves_no_hole() {
     block_on(async {
         let mut store = open(folder.path(), &disk).unwrap();
         fill(&mut store, 9).await;
-        raft_half(&disk).hold_syncs();
+        let hold = Hold::on(&disk);
         let mut waiting = Vec::new();
         for index in 10..15 {
             waiting.push(append_unwaited(&mut store.log, usual(1, index)).await);
@@ -93,7 +109,7 @@ fn power_loss_takes_no_acknowledged_entry_and_leaves_no_hole() {
             let (_copy, mut store) = reopened(&folder, &disk, kept);
             assert_eq!(indices(&mut store.log).await, (0..10 + kept as u64).collect::<Vec<_>>());
         }
-        raft_half(&disk).release_syncs();
+        drop(hold);
     });
 }
 
@@ -105,7 +121,7 @@ fn a_saved_vote_is_never_lost_and_an_unsaved_one_is_never_promised() {
         store.log.save_vote(&vote(5)).await.unwrap();
         let (_copy, mut again) = reopened(&folder, &disk, 0);
         assert_eq!(read_vote(&mut again.log).await, Some(vote(5)));
-        raft_half(&disk).hold_syncs();
+        let hold = Hold::on(&disk);
         {
             let next = vote(6);
             let mut saving = Box::pin(store.log.save_vote(&next));
@@ -116,7 +132,7 @@ fn a_saved_vote_is_never_lost_and_an_unsaved_one_is_never_promised() {
                 let (_copy, mut again) = reopened(&folder, &disk, kept);
                 assert_eq!(read_vote(&mut again.log).await, Some(vote(term)));
             }
-            raft_half(&disk).release_syncs();
+            drop(hold);
             saving.await.unwrap();
         }
         let (_copy, mut again) = reopened(&folder, &disk, 0);

@@ -2,15 +2,16 @@
 //! the old state or the new one, whole, with all its history.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use berth_raft::engine::{Half, MemoryDisk};
+use berth_raft::engine::{Direction, Engine, Family, Half, MemoryDisk, Span};
 use berth_raft::store::probe::{Point, Probe};
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tempfile::TempDir;
 
 use crate::snapshots::{build, carry, memory_store};
-use crate::support::{block_on, check_usual_state, copy_folder, fill, indices, log_id, open, open_probed};
+use crate::support::{block_on, check_usual_state, copy_folder, fill, indices, log_id, open, open_probed, toy_at, usual_event_indices};
 
 /// The folder and both engines as a power loss at a point would leave them.
 struct Picture {
@@ -36,6 +37,16 @@ fn camera(folder: &TempDir, disk: &MemoryDisk) -> (Probe, Arc<Mutex<Option<Vec<P
     (probe, pictures)
 }
 
+fn rows(disk: &MemoryDisk, family: Family) -> usize {
+    let mut rows = 0;
+    let mut count = |_: &[u8], _: &[u8]| {
+        rows += 1;
+        ControlFlow::Continue(())
+    };
+    disk.engine(Half::State).unwrap().scan(family, &Span::all(), Direction::Forward, &mut count).unwrap();
+    rows
+}
+
 #[test]
 fn power_loss_anywhere_in_an_install_leaves_the_old_state_or_the_new() {
     let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
@@ -58,6 +69,8 @@ fn power_loss_anywhere_in_an_install_leaves_the_old_state_or_the_new() {
         let index = check_usual_state(&store).unwrap();
         assert!(index == 5 || index == 30, "at {point:?}: {index}");
         assert!(index == 30 || *point <= Point::InstallAfterFlip, "at {point:?} the install was already durable");
+        assert_eq!(rows(disk, Family::State), toy_at(index).0.len(), "leftover objects at {point:?}");
+        assert_eq!(rows(disk, Family::Events), usual_event_indices(index).len(), "leftover events at {point:?}");
         found.insert((*point >= Point::InstallAfterFlip, index));
         // Whatever it is, a second try must work.
         if index == 5 {

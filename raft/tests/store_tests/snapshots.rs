@@ -11,7 +11,9 @@ use berth_raft::store::{Store, open_on};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use tempfile::TempDir;
 
-use crate::support::{CLUSTER, NODE, Toy, apply, block_on, check_usual_state, command, fill, log_id, on_both, open, options, usual};
+use crate::support::{
+    CLUSTER, NODE, Toy, apply, block_on, check_usual_state, command, fill, log_id, on_both, open, options, toy_at, usual,
+};
 
 pub async fn build(store: &mut Store<Toy>) -> SnapshotHandle {
     let mut builder = store.state.try_create_snapshot_builder(true).await.unwrap();
@@ -153,6 +155,49 @@ fn a_node_whose_history_differs_refuses_the_snapshot_alarms_and_keeps_its_own() 
         assert_eq!(kinds, [(FatalKind::Diverged, 71)]);
         assert_eq!((target.shared.standing(), target.events.events(0, 100).unwrap()), (before, mine));
     });
+}
+
+#[test]
+fn events_that_do_not_continue_the_local_hash_are_refused_even_if_the_sender_did_not_look() {
+    block_on(async {
+        let (_source_folder, mut source) = memory_store(Some(30)).await;
+        let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let (options, causes) = options();
+        let mut target = open_on::<Toy>(folder.path(), CLUSTER, NODE, &disk, options).unwrap();
+        apply(&mut target.state, [usual(1, 0), command(1, 1, "put k1 other")]).await;
+        let before = target.shared.standing();
+        let snapshot = build(&mut source).await;
+        let mut receiver = target.snapshots.receive().unwrap();
+        receiver.write_chunk(0, &snapshot.read_chunk(0, usize::MAX).unwrap()).unwrap();
+        // The sender's own event at the place where the receiver's log ends.
+        let assumed = source.events.events(0, 1).unwrap()[0].head();
+        assert_eq!(assumed.position(), before.head.unwrap().position());
+        let end = snapshot.manifest().head.unwrap().position();
+        receiver.write_events(&source.events.events_after(Some(&assumed), end, usize::MAX).unwrap()).unwrap();
+        let received = receiver.finish().unwrap();
+        let error = target.state.install_snapshot(&snapshot.manifest().meta(), received).await.unwrap_err().to_string();
+        assert!(error.contains("event 2.0 differs"), "{error}");
+        assert_eq!(causes.lock().unwrap()[0].kind, FatalKind::Diverged);
+        assert_eq!(target.shared.standing(), before);
+    });
+}
+
+#[test]
+fn objects_of_an_install_that_failed_do_not_come_back_with_the_next() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+    block_on(async {
+        let (_source_folder, mut source) = memory_store(Some(30)).await;
+        let mut target = open(folder.path(), &disk).unwrap();
+        fill(&mut target, 5).await;
+        let snapshot = build(&mut source).await;
+        assert!(target.state.install_snapshot(&snapshot.manifest().meta(), snapshot.clone()).await.is_err());
+        apply(&mut source.state, (31..=45).map(|index| usual(1, index))).await;
+        let newer = build(&mut source).await;
+        assert!(toy_at(30).0.keys().any(|key| !toy_at(45).0.contains_key(key)), "the test needs an object that goes away");
+        let received = carry(&newer, &source.events, &target.snapshots, &target.events).unwrap();
+        target.state.install_snapshot(&newer.manifest().meta(), received).await.unwrap();
+    });
+    assert_eq!(check_usual_state(&open(folder.path(), &disk).unwrap()), Some(45));
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! The daemons' command lines, and what both need: a runtime, logs on standard error, the signal to stop. [`server`], [`executor`].
+
+#[cfg(feature = "executor")]
+pub mod executor;
+#[cfg(feature = "server")]
+pub mod server;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+use crate::output::say;
+
+/// For what still blocks a thread when everything else has ended.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Runs a daemon to its end. Logs go to standard error, `BERTH_LOG` says which (as in `info` or `berth_raft=debug`).
+pub fn run<F>(daemon: F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    log();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(daemon);
+            runtime.shutdown_timeout(FAREWELL);
+            end(result)
+        }
+        Err(error) => end(Err(anyhow::Error::new(error).context("no async runtime"))),
+    }
+}
+
+/// The exit code, and the error on standard error.
+pub fn end(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            say(&format!("berth: {error:#}"));
+            Exit::Error.into()
+        }
+    }
+}
+
+fn log() {
+    let filter = EnvFilter::builder().with_env_var("BERTH_LOG").try_from_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // Somebody who set a subscriber before us has his reasons.
+    let _ = logs.try_init();
+}

@@ -1,0 +1,10 @@
+//! One file per noun: its subcommands, their arguments and what they print. [`words`]: states as one word, the same in tables and JSON.
+
+pub mod container;
+pub mod event;
+pub mod fence;
+pub mod host;
+pub mod lease;
+pub mod node;
+pub mod volume;
+pub mod words;

@@ -1,0 +1,126 @@
+//! `berth why NAME`: who holds it, since when and why, what blocks, when a takeover is safe, why it is not placed; in words.
+
+use berth_state::noun::container::Desired;
+use berth_state::noun::lease::{Ended, GrantCause, Lease};
+use clap::Args;
+
+use crate::client::reason::Why;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::noun::event;
+use crate::noun::words::word;
+use crate::output::table::printable;
+use crate::output::time::utc;
+use crate::parse::duration::milliseconds_text;
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A volume or container
+    #[arg(value_name = "VOLUME|CONTAINER")]
+    name: String,
+}
+
+impl WhyArgs {
+    /// # Errors
+    /// Any [`Failure`].
+    pub async fn run(self, cx: &mut Context) -> Result<(), Failure> {
+        let why = cx.client.why(&self.name).await?;
+        cx.out.show(&why, || text(&why))
+    }
+}
+
+fn text(why: &Why) -> String {
+    let mut out = match &why.lease {
+        Some(lease) => held(why, lease),
+        None => free(why),
+    };
+    section(&mut out, "What stands in the way:", why.blocks.iter().map(|line| printable(line)));
+    section(&mut out, "Hosts, and why not there:", why.unplaced.iter().map(|r| printable(&format!("{}: {}", r.host, r.reason))));
+    section(&mut out, "What the promise of one writer rests on:", why.promise.iter().map(|line| printable(line)));
+    if let Some(lease) = &why.lease {
+        out.push_str(&format!("\n{}\n", takeover(why, lease)));
+    }
+    section(&mut out, "Lately:", why.history.iter().map(|e| event::line(e).trim_end().to_owned()));
+    out.push_str(&format!("\nAs of revision {}.\n", why.revision));
+    out
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let lines: Vec<String> = lines.map(|line| format!("  {line}\n")).collect();
+    if !lines.is_empty() {
+        out.push_str(&format!("\n{title}\n{}", lines.concat()));
+    }
+}
+
+fn held(why: &Why, lease: &Lease) -> String {
+    let by = if why.subject == "volume" { format!(" for container {}", lease.container) } else { String::new() };
+    let cause = match &lease.cause {
+        GrantCause::Placed => "it was placed there".to_owned(),
+        GrantCause::Relocated { from } => format!("it was moved or restarted on request (before: token {from})"),
+        GrantCause::Failover { from } => format!("of a failover: the holder under token {from} was fenced"),
+    };
+    let mut out = format!(
+        "{} {} is held by host {}{by}, lease {}, token {}, since {}, because {cause}.\nThe lease is {}.",
+        capital(&why.subject),
+        why.name,
+        lease.host,
+        lease.id,
+        lease.token,
+        utc(lease.granted_time.0),
+        word(&lease.phase)
+    );
+    if let Some(instance) = &lease.instance {
+        out.push_str(&format!(" The instance is {} (attempt {}, {}).", word(&instance.state), instance.attempt, word(&instance.health)));
+    }
+    if let Some(silent_ms) = why.silent_ms {
+        out.push_str(&format!(" Its holder was last heard {} ago.", milliseconds_text(silent_ms)));
+    }
+    out.push('\n');
+    out
+}
+
+fn free(why: &Why) -> String {
+    let mut out = format!("{} {} is held by nobody.", capital(&why.subject), why.name);
+    let Some(container) = &why.container else { return out + "\n" };
+    out.push_str(match container.desired {
+        Desired::Running => " It is to run.",
+        Desired::Stopped => " It is to be stopped.",
+    });
+    if let Some(exit) = &container.finished {
+        out.push_str(&format!(" It ended for good with exit code {}: {}.", exit.code, printable(&exit.reason)));
+    }
+    if let Some(last) = &container.last_lease {
+        let ended = match &last.ended {
+            Ended::Withdrawn { why } => format!("was withdrawn ({})", word(why)),
+            Ended::Released { .. } => "was released by its holder".to_owned(),
+            Ended::Fenced { evidence } => format!("was fenced ({})", evidence.label()),
+        };
+        out.push_str(&format!(
+            " Its last lease, {} on host {} (token {}), {ended} at {}.",
+            last.lease,
+            last.host,
+            last.token,
+            utc(last.time.0)
+        ));
+    }
+    out.push('\n');
+    out
+}
+
+fn takeover(why: &Why, lease: &Lease) -> String {
+    match why.earliest_takeover_ms {
+        Some(0) => "If the holder stays silent, another host may take over now.".to_owned(),
+        Some(ms) => {
+            format!("If the holder stays silent from now on, another host may take over in {} at the earliest.", milliseconds_text(ms))
+        }
+        None => format!(
+            "Time alone never makes a takeover safe: it needs the holder's release, a fence, or your word (`berth fence confirm {}/{} --reason …`).",
+            lease.id, lease.token
+        ),
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

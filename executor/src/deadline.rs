@@ -1,0 +1,417 @@
+//! The deadline book (L8): until when each token may be acted on. Pure. Owned by the enforcer, which decides by it; fed by the keepalive loop. Must
+//! never lengthen a right by anything but an answered keepalive whose sending this very process remembers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_state::ids::{Seq, SessionId, Token};
+use berth_state::noun::cluster::hold_ms;
+use berth_state::outcome::{GoneReason, KeepaliveAnswer, LeaseVerdict, SessionVerdict};
+
+use crate::clock::HolderTime;
+
+/// Keepalives whose answer may still count. More than are ever in flight at once; the answer to an older one counts for nothing.
+pub const MAX_OUTSTANDING: usize = 32;
+/// Finished tokens that are remembered so that nothing revives them. Tokens only rise, so the smallest are forgotten first.
+pub const MAX_RETIRED: usize = 4_096;
+
+/// What this holder may do under a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// No answer yet: nothing may be attached, mounted or started.
+    Never,
+    /// Until then, by the holder's clock.
+    Until(HolderTime),
+    /// For ever over: stop, never act again.
+    Over(Lost),
+}
+
+/// How a right was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    DeadlinePassed,
+    /// The control plane's answer for this token.
+    Gone(GoneReason),
+    /// The whole session is not live any more.
+    SessionGone,
+    /// Another boot or another life of the control plane recorded it (L9), or it was over already when the executor was restarted.
+    Stale,
+    /// The ledger cannot be written: nothing may run that a successor would not know of.
+    LedgerFailed,
+    /// This process has released it.
+    Released,
+}
+
+impl Lost {
+    /// For people.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "the lease was not renewed before its deadline",
+            Self::Gone(GoneReason::Ended) => "the lease has ended",
+            Self::Gone(GoneReason::Closing) => "the lease is being closed",
+            Self::Gone(GoneReason::Expired) => "the lease has expired",
+            Self::Gone(GoneReason::NotYours) => "another session holds the lease",
+            Self::SessionGone => "the host's session is over",
+            Self::Stale => "it is of an earlier boot, of an earlier life of the cluster, or was over before the executor was restarted",
+            Self::LedgerFailed => "the executor's ledger cannot be written",
+            Self::Released => "the lease was released",
+        }
+    }
+}
+
+/// What an answer meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Unknown, late or of another session: it counts for nothing.
+    Nothing,
+    Renewed { ttl_ms: u64 },
+    SessionGone,
+}
+
+#[derive(Clone, Debug)]
+struct Sent {
+    t_send: HolderTime,
+    tokens: BTreeSet<Token>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    right: Right,
+    /// hold(T) of the newest renewal; 0: none in this process.
+    hold_ms: u64,
+    /// Whether this process has had a Live for it. Without one what runs goes on, but nothing new begins.
+    confirmed: bool,
+}
+
+#[derive(Debug)]
+pub struct DeadlineBook {
+    margin_ms: u64,
+    session: Option<SessionId>,
+    sent: BTreeMap<Seq, Sent>,
+    entries: BTreeMap<Token, Entry>,
+    retired: BTreeSet<Token>,
+}
+
+impl DeadlineBook {
+    /// `margin_ms`: m, what killing and polling may take.
+    #[must_use]
+    pub fn new(margin_ms: u64) -> Self {
+        Self { margin_ms, session: None, sent: BTreeMap::new(), entries: BTreeMap::new(), retired: BTreeSet::new() }
+    }
+
+    /// Numbers start anew with a session; what was sent on the former one counts for nothing from here on.
+    pub fn begin_session(&mut self, session: SessionId) {
+        self.session = Some(session);
+        self.sent.clear();
+    }
+
+    /// A right that the ledger of an earlier process of this boot tells of: its deadline goes on unchanged (L9, I12).
+    pub fn adopt(&mut self, token: Token, deadline: HolderTime) {
+        self.entries.entry(token).or_insert(Entry { right: Right::Until(deadline), hold_ms: 0, confirmed: false });
+    }
+
+    /// To be called with the time read before the message is built (I8), and before it leaves.
+    pub fn sent(&mut self, seq: Seq, t_send: HolderTime, tokens: &BTreeSet<Token>) {
+        let former = self.sent.insert(seq, Sent { t_send, tokens: tokens.clone() });
+        debug_assert!(former.is_none(), "every transmission has a new number (L5)");
+        while self.sent.len() > MAX_OUTSTANDING {
+            self.sent.pop_first();
+        }
+    }
+
+    /// L8. A second answer to the same number counts for nothing, and harms nothing.
+    pub fn answer(&mut self, answer: &KeepaliveAnswer) -> Heard {
+        if self.session != Some(answer.session) {
+            return Heard::Nothing;
+        }
+        let Some(sent) = self.sent.remove(&answer.seq) else { return Heard::Nothing };
+        match &answer.verdict {
+            SessionVerdict::Stale => Heard::Nothing,
+            SessionVerdict::Gone => {
+                for token in &sent.tokens {
+                    self.lose(*token, Lost::SessionGone);
+                }
+                self.lose_all(Lost::SessionGone);
+                Heard::SessionGone
+            }
+            SessionVerdict::Heard { ttl_ms, leases } => {
+                for (token, verdict) in leases.iter().filter(|(token, _)| sent.tokens.contains(token)) {
+                    match verdict {
+                        LeaseVerdict::Live { ttl_ms } => self.renew(*token, sent.t_send, *ttl_ms),
+                        LeaseVerdict::Gone(why) => self.lose(*token, Lost::Gone(*why)),
+                    }
+                }
+                Heard::Renewed { ttl_ms: *ttl_ms }
+            }
+        }
+    }
+
+    fn renew(&mut self, token: Token, t_send: HolderTime, ttl_ms: u64) {
+        if self.retired.contains(&token) {
+            return;
+        }
+        let hold_ms = hold_ms(ttl_ms).saturating_sub(self.margin_ms);
+        let until = t_send.plus_ms(hold_ms);
+        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms, confirmed: false });
+        match entry.right {
+            Right::Never => *entry = Entry { right: Right::Until(until), hold_ms, confirmed: true },
+            // Answers may come in another order than the keepalives left.
+            Right::Until(old) => *entry = Entry { right: Right::Until(old.max(until)), hold_ms, confirmed: true },
+            Right::Over(_) => {}
+        }
+    }
+
+    /// Ends the right under `token` for ever. The first reason stays.
+    pub fn lose(&mut self, token: Token, why: Lost) {
+        if self.retired.contains(&token) {
+            return;
+        }
+        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms: 0, confirmed: false });
+        match entry.right {
+            Right::Never | Right::Until(_) => entry.right = Right::Over(why),
+            Right::Over(_) => {}
+        }
+    }
+
+    /// Ends every right there is.
+    pub fn lose_all(&mut self, why: Lost) {
+        let tokens: Vec<Token> = self.entries.keys().copied().collect();
+        for token in tokens {
+            self.lose(token, why);
+        }
+    }
+
+    /// Ends the rights whose deadline has come; returns those tokens.
+    pub fn expire(&mut self, now: HolderTime) -> Vec<Token> {
+        let mut over = Vec::new();
+        for (token, entry) in &mut self.entries {
+            if let Right::Until(deadline) = entry.right
+                && now >= deadline
+            {
+                entry.right = Right::Over(Lost::DeadlinePassed);
+                over.push(*token);
+            }
+        }
+        over
+    }
+
+    #[must_use]
+    pub fn right(&self, token: Token) -> Right {
+        if self.retired.contains(&token) {
+            return Right::Over(Lost::Released);
+        }
+        self.entries.get(&token).map_or(Right::Never, |entry| entry.right)
+    }
+
+    /// I11: whether attach, mount or create may happen at `now`.
+    #[must_use]
+    pub fn may_act(&self, token: Token, now: HolderTime) -> bool {
+        self.entries.get(&token).is_some_and(|entry| match entry.right {
+            Right::Until(deadline) => entry.confirmed && now < deadline,
+            Right::Never | Right::Over(_) => false,
+        })
+    }
+
+    /// The same for a start, with a quarter of hold(T) to spare: from asking the runtime until the enforcer has the kill handle the instance
+    /// cannot be killed without the runtime's help.
+    #[must_use]
+    pub fn may_start(&self, token: Token, now: HolderTime) -> bool {
+        self.entries.get(&token).is_some_and(|entry| self.may_act(token, now.plus_ms(entry.hold_ms / 4)))
+    }
+
+    /// Every token with a right, or one that was lost, for the ledger.
+    pub fn rights(&self) -> impl Iterator<Item = (Token, Right)> {
+        self.entries.iter().map(|(token, entry)| (*token, entry.right))
+    }
+
+    /// The token is finished with on this host: nothing may ever revive it.
+    pub fn retire(&mut self, token: Token) {
+        self.entries.remove(&token);
+        self.retired.insert(token);
+        while self.retired.len() > MAX_RETIRED {
+            self.retired.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: SessionId = SessionId(7);
+    const T1: Token = Token(11);
+    const T2: Token = Token(12);
+    const TTL: u64 = 10_000;
+    const MARGIN: u64 = 500;
+    /// hold(10 s) - m
+    const HOLD: u64 = 9_000;
+
+    fn at(ms: u64) -> HolderTime {
+        HolderTime(0).plus_ms(ms)
+    }
+
+    fn book() -> DeadlineBook {
+        let mut book = DeadlineBook::new(MARGIN);
+        book.begin_session(S);
+        book
+    }
+
+    fn send(book: &mut DeadlineBook, seq: u64, ms: u64) {
+        book.sent(Seq(seq), at(ms), &BTreeSet::from([T1, T2]));
+    }
+
+    fn heard(seq: u64, leases: Vec<(Token, LeaseVerdict)>) -> KeepaliveAnswer {
+        KeepaliveAnswer { session: S, seq: Seq(seq), verdict: SessionVerdict::Heard { ttl_ms: TTL, leases } }
+    }
+
+    fn live(seq: u64) -> KeepaliveAnswer {
+        heard(seq, vec![(T1, LeaseVerdict::Live { ttl_ms: TTL })])
+    }
+
+    #[test]
+    fn a_deadline_counts_from_the_sending_and_keeps_the_margin() {
+        let mut book = book();
+        send(&mut book, 1, 1_000);
+        assert_eq!(book.answer(&live(1)), Heard::Renewed { ttl_ms: TTL });
+        assert_eq!(book.right(T1), Right::Until(at(1_000 + HOLD)));
+        assert!(book.may_act(T1, at(1_000 + HOLD - 1)));
+        assert!(!book.may_act(T1, at(1_000 + HOLD)));
+    }
+
+    #[test]
+    fn before_the_first_live_nothing_may_be_done() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        assert_eq!(book.right(T1), Right::Never);
+        assert!(!book.may_act(T1, at(0)));
+    }
+
+    #[test]
+    fn answers_in_the_wrong_order_never_shorten() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        send(&mut book, 2, 3_000);
+        book.answer(&live(2));
+        book.answer(&live(1));
+        assert_eq!(book.right(T1), Right::Until(at(3_000 + HOLD)));
+    }
+
+    #[test]
+    fn an_answer_that_this_process_did_not_ask_for_counts_for_nothing() {
+        let mut book = book();
+        assert_eq!(book.answer(&live(1)), Heard::Nothing);
+        send(&mut book, 1, 0);
+        book.answer(&live(1));
+        assert_eq!(book.answer(&heard(1, vec![(T1, LeaseVerdict::Gone(GoneReason::Ended))])), Heard::Nothing, "a second answer");
+        let other = KeepaliveAnswer { session: SessionId(8), ..live(2) };
+        send(&mut book, 2, 5_000);
+        assert_eq!(book.answer(&other), Heard::Nothing, "another session");
+        assert_eq!(book.right(T1), Right::Until(at(HOLD)));
+    }
+
+    #[test]
+    fn a_verdict_on_a_token_that_was_not_claimed_counts_for_nothing() {
+        let mut book = book();
+        book.sent(Seq(1), at(0), &BTreeSet::from([T2]));
+        book.answer(&live(1));
+        assert_eq!(book.right(T1), Right::Never);
+    }
+
+    #[test]
+    fn an_answer_on_a_former_session_counts_for_nothing() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        book.begin_session(SessionId(9));
+        assert_eq!(book.answer(&live(1)), Heard::Nothing);
+        assert_eq!(book.right(T1), Right::Never);
+    }
+
+    #[test]
+    fn gone_is_final_whatever_comes_later() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        send(&mut book, 2, 1);
+        send(&mut book, 3, 2);
+        book.answer(&live(1));
+        book.answer(&heard(2, vec![(T1, LeaseVerdict::Gone(GoneReason::Closing))]));
+        book.answer(&live(3));
+        assert_eq!(book.right(T1), Right::Over(Lost::Gone(GoneReason::Closing)));
+        assert!(!book.may_act(T1, at(0)));
+    }
+
+    #[test]
+    fn stale_kills_nobody_and_renews_nobody() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        send(&mut book, 2, 3_000);
+        book.answer(&live(1));
+        let stale = KeepaliveAnswer { session: S, seq: Seq(2), verdict: SessionVerdict::Stale };
+        assert_eq!(book.answer(&stale), Heard::Nothing);
+        assert_eq!(book.right(T1), Right::Until(at(HOLD)));
+    }
+
+    #[test]
+    fn a_session_that_is_gone_takes_every_right_with_it() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        book.answer(&live(1));
+        book.sent(Seq(2), at(1), &BTreeSet::from([T2]));
+        let gone = KeepaliveAnswer { session: S, seq: Seq(2), verdict: SessionVerdict::Gone };
+        assert_eq!(book.answer(&gone), Heard::SessionGone);
+        assert_eq!(book.right(T1), Right::Over(Lost::SessionGone));
+        assert_eq!(book.right(T2), Right::Over(Lost::SessionGone));
+    }
+
+    #[test]
+    fn a_passed_deadline_is_final_even_if_a_renewal_arrives_afterwards() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        send(&mut book, 2, HOLD - 1);
+        book.answer(&live(1));
+        assert_eq!(book.expire(at(HOLD - 1)), vec![]);
+        assert_eq!(book.expire(at(HOLD)), vec![T1]);
+        book.answer(&live(2));
+        assert_eq!(book.right(T1), Right::Over(Lost::DeadlinePassed));
+        assert_eq!(book.expire(at(HOLD)), vec![], "reported twice");
+    }
+
+    #[test]
+    fn an_adopted_deadline_goes_on_but_begins_nothing_new_before_a_live() {
+        let mut book = book();
+        book.adopt(T1, at(4_000));
+        assert_eq!(book.right(T1), Right::Until(at(4_000)));
+        assert!(!book.may_act(T1, at(1_000)));
+        send(&mut book, 1, 1_000);
+        book.answer(&live(1));
+        assert!(book.may_act(T1, at(1_000)));
+    }
+
+    #[test]
+    fn a_retired_token_is_never_revived() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        book.retire(T1);
+        book.answer(&live(1));
+        assert_eq!(book.right(T1), Right::Over(Lost::Released));
+        assert!(!book.may_act(T1, at(1)));
+    }
+
+    #[test]
+    fn the_book_remembers_a_bounded_number_of_keepalives() {
+        let mut book = book();
+        for seq in 1..=(MAX_OUTSTANDING as u64 + 1) {
+            send(&mut book, seq, seq);
+        }
+        assert_eq!(book.answer(&live(1)), Heard::Nothing);
+        assert_ne!(book.answer(&live(2)), Heard::Nothing);
+    }
+
+    #[test]
+    fn a_start_needs_time_to_spare() {
+        let mut book = book();
+        send(&mut book, 1, 0);
+        book.answer(&live(1));
+        assert!(book.may_start(T1, at(HOLD * 3 / 4 - 1)));
+        assert!(!book.may_start(T1, at(HOLD * 3 / 4)));
+    }
+}

@@ -1,0 +1,49 @@
+//! The executor: Berth's process on each host. It runs what leases entitle it to, and stops it when they no longer do. See docs/architecture.md.
+//!
+//! ```text
+//! link ─▶ session ─ keepalive ─▶ enforcer (deadline book, kill handles; a thread of its own)
+//!   └──── assignments ─▶ manager (world: workloads) ─▶ plan ─▶ steps ─▶ runtime, volumes, ledger
+//! ```
+//!
+//! - [`executor`]: configuration, and how the parts are put together: start here.
+//! - [`clock`], [`random`], [`control`]: the seams: time, randomness, the control plane. [`link`]: gRPC behind the last.
+//! - [`deadline`], [`enforcer`]: until when each token may be acted on, and who kills.
+//! - [`ledger`]: what a successor of this process must know. [`leftovers`]: what an earlier one left.
+//! - [`session`], [`keepalive`], [`assignments`]: the talk with the control plane.
+//! - [`workload`], [`world`], [`plan`], [`steps`], [`manager`]: from wish and facts to steps.
+//! - [`instance`], [`runtimes`], [`runtime`], [`observer`]: what runs. [`volumes`]: on what.
+//! - [`health`], [`report`], [`logs`], [`backoff`]: checks, word to the control plane, output, patience.
+
+pub mod assignments;
+pub mod backoff;
+pub mod clock;
+pub mod control;
+pub mod deadline;
+pub mod enforcer;
+pub mod executor;
+pub mod health;
+pub mod instance;
+pub mod keepalive;
+pub mod leftovers;
+pub mod ledger;
+pub mod link;
+pub mod logs;
+pub mod manager;
+pub mod observer;
+pub mod plan;
+pub mod random;
+pub mod report;
+pub mod runtime;
+pub mod runtimes;
+pub mod session;
+pub mod steps;
+pub mod volumes;
+pub mod workload;
+pub mod world;
+
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod testing;
+
+pub use executor::{DEFAULT_MARGIN_MS, Deps, Executor, ExecutorConfig, ExecutorError, ExecutorHandle};
