@@ -20,8 +20,11 @@ use crate::leader::notes::Notes;
 use crate::machine::ClusterMachine;
 use crate::node::{Node, ProposeError, ReadError};
 
-/// How long a proposal or a linearizable read may take before its outcome counts as unknown.
+/// How long a proposal may take before its outcome counts as unknown.
 pub const PROPOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a read may wait for a majority: it can be repeated at no risk, so it need not wait as long.
+pub const READ_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Applied state at one revision.
 pub struct View<'a> {
@@ -41,7 +44,13 @@ pub struct Core {
 
 impl Core {
     #[must_use]
-    pub fn new(node: Node<ClusterMachine>, cluster: ClusterId, settings: Settings, clock: Arc<dyn Clock>, stopping: CancellationToken) -> Self {
+    pub fn new(
+        node: Node<ClusterMachine>,
+        cluster: ClusterId,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        stopping: CancellationToken,
+    ) -> Self {
         Self { node, cluster, settings, clock, notes: RwLock::new(Notes::default()), stopping }
     }
 
@@ -135,7 +144,7 @@ impl Core {
     /// # Errors
     /// Not the leader, or no majority answered.
     pub async fn linearize(&self) -> Result<(), ApiError> {
-        self.node.read_index(PROPOSE_DEADLINE).await.map(|_| ()).map_err(read_error)
+        self.node.read_index(READ_DEADLINE).await.map(|_| ()).map_err(read_error)
     }
 
     /// Refuses a request that is meant for another cluster.

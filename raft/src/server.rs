@@ -34,7 +34,11 @@ pub struct ServerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error("cannot listen on {address}: is another process on that port?")]
-    Listen { address: SocketAddr, #[source] source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error("the gRPC server ended")]
@@ -67,7 +71,8 @@ pub async fn run(config: ServerConfig, shutdown: CancellationToken, ready: impl 
     let batcher = tokio::spawn(batcher.run(shutdown.clone()));
     let driver = tokio::spawn(Driver::new(core.clone()).run(shutdown.clone()));
     let registry = RegistryServer::new(RegistryService::new(core.clone(), logs.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let executors = ExecutorsServer::new(ExecutorsService::new(core.clone(), keepalives, logs)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let executors =
+        ExecutorsServer::new(ExecutorsService::new(core.clone(), keepalives, logs)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     info!(node = core.node().id(), %address, cluster = %config.cluster, "control node is up");
     ready(address);
     let serving = tonic::transport::Server::builder()

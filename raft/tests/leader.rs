@@ -251,6 +251,17 @@ fn a_drain_or_move_without_another_host_leaves_the_container_running() {
 }
 
 #[test]
+fn a_move_that_waits_for_a_host_does_not_keep_a_failed_over_container_down() {
+    let mut w = World::small();
+    let held = w.running("db", "h1");
+    w.done(Order::SetScheduling(SetScheduling { host: host("h2"), scheduling: Scheduling::Cordoned }));
+    w.done(Order::MoveContainer(MoveContainer { container: container("db"), to: None }));
+    let order = w.release_order(held, w.session("h1"));
+    w.done(order);
+    assert_eq!(placement::next(&w.state, &BTreeSet::new()).unwrap().host, host("h1"));
+}
+
+#[test]
 fn a_restarted_container_goes_back_to_its_host() {
     let mut w = World::small();
     w.add_container("filler", spec(&[]));

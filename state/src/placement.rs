@@ -61,7 +61,6 @@ pub fn fits(state: &ClusterState, container: &Container, host: &Host) -> Result<
         return Err(Unfit::NoRuntime { runtime: container.spec.runtime });
     }
     guarded(state, container, &session.declared)?;
-    relocated(state, container, host)?;
     constraints(container, host)?;
     neighbours(state, container, host)?;
     room(state, container, host)
@@ -97,12 +96,34 @@ fn rule_met(volume: &Volume, cut: Cut) -> bool {
     }
 }
 
-fn relocated(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
-    match &container.relocation {
-        Some(Relocation::Move { to: Some(to) }) if *to != host.id => Err(Unfit::MoveElsewhere { to: to.clone() }),
-        Some(Relocation::Move { to: None }) if last_host(state, container) == Some(&host.id) => Err(Unfit::MoveAway),
-        Some(Relocation::Move { .. } | Relocation::Restart) | None => Ok(()),
+/// Whether the host is where a requested move or drain may take the container from the host that has it. A wish, not a rule: it decides
+/// whether a running instance is stopped for it, but never keeps a container down.
+///
+/// # Errors
+/// Why the host is not what was asked for, or does not fit.
+pub fn relocatable(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
+    if let Some(Relocation::Move { to: Some(to) }) = &container.relocation
+        && *to != host.id
+    {
+        return Err(Unfit::MoveElsewhere { to: to.clone() });
     }
+    if last_host(state, container) == Some(&host.id) {
+        return Err(Unfit::MoveAway);
+    }
+    fits(state, container, host)
+}
+
+/// The hosts and why each is no target of the move or drain; empty when one is.
+#[must_use]
+pub fn why_not_elsewhere(state: &ClusterState, container: &Container) -> Vec<(HostId, Unfit)> {
+    let mut reasons = Vec::new();
+    for host in state.hosts() {
+        match relocatable(state, container, host) {
+            Ok(()) => return Vec::new(),
+            Err(why) => reasons.push((host.id.clone(), why)),
+        }
+    }
+    reasons
 }
 
 /// The host that has the container now, or had it last.
@@ -180,7 +201,7 @@ fn others<'a>(state: &'a ClusterState, container: &'a Container, host: &'a Host)
 
 /// The best host for the container, or why none fits (every host with its reason, by name).
 ///
-/// Prefers, in this order: its last host if it is only restarted; not the host it just gave up on; fewest leases (spread); name.
+/// Prefers, in this order: where a restart or move was asked to take it; not the host it just gave up on; fewest leases (spread); name.
 ///
 /// # Errors
 /// One reason for each host.
@@ -204,7 +225,7 @@ pub fn choose(state: &ClusterState, container: &Container) -> Result<HostId, Vec
 /// Lower is better; compared field by field.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
-    not_where_it_restarts: bool,
+    not_as_asked: bool,
     gave_up_there: bool,
     leases: usize,
 }
@@ -217,7 +238,12 @@ fn score(state: &ClusterState, container: &Container, host: &Host) -> Score {
         Ended::Released { exit: None } | Ended::Fenced { .. } => false,
     });
     Score {
-        not_where_it_restarts: container.relocation == Some(Relocation::Restart) && last.is_none(),
+        not_as_asked: match &container.relocation {
+            Some(Relocation::Restart) => last.is_none(),
+            Some(Relocation::Move { to: Some(to) }) => *to != host.id,
+            Some(Relocation::Move { to: None }) => last.is_some(),
+            None => false,
+        },
         gave_up_there: gave_up,
         leases: others(state, container, host).count(),
     }

@@ -100,7 +100,7 @@ fn order(w: &World, s: Step) -> Order {
 fn volume_spec(id: &VolumeId, by: u8) -> VolumeSpec {
     VolumeSpec {
         takeover: pick(&[Takeover::AfterExpiry, Takeover::Manual], by),
-        coherent: !by.is_multiple_of(8),
+        coherent: !by.is_multiple_of(16),
         ..path_volume(&format!("/data/{id}"))
     }
 }

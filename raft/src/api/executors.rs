@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_state::command::{AddHost, Keepalive, ObservedInstance, OpenSession, Order, RecordObservation, ReleaseLease};
 use berth_state::codec::Wire;
+use berth_state::command::{AddHost, Keepalive, ObservedInstance, OpenSession, Order, RecordObservation, ReleaseLease};
 use berth_state::ids::{BootId, HostId, LeaseId, LedgerId, SessionId, Token};
 use berth_state::noun::host::HostSpec;
 use berth_state::pb::api;
@@ -102,7 +102,8 @@ impl Executors for ExecutorsService {
         };
         let id = request_id(&request.request_id)?;
         let outcome = self.core.propose(Order::OpenSession(order), Some(id), format!("executor {host}")).await?;
-        let (incarnation, ttl_ms) = self.core.view(|view| (view.state.cluster().map_or(0, |c| c.incarnation.0), view.state.settings().ttl_ms));
+        let (incarnation, ttl_ms) =
+            self.core.view(|view| (view.state.cluster().map_or(0, |c| c.incarnation.0), view.state.settings().ttl_ms));
         let cluster_id = self.core.cluster().0.to_vec();
         Ok(Response::new(api::OpenSessionResponse { outcome: Some(outcome.to_pb()), cluster_id, incarnation, ttl_ms }))
     }
@@ -129,7 +130,8 @@ impl Executors for ExecutorsService {
     async fn report(&self, request: Request<api::ReportRequest>) -> Result<Response<api::ReportResponse>, Status> {
         let request = request.into_inner();
         self.core.check_cluster(&request.cluster_id)?;
-        let instances: Result<Vec<ObservedInstance>, ApiError> = request.instances.into_iter().map(|i| part("instances", Some(i))).collect();
+        let instances: Result<Vec<ObservedInstance>, ApiError> =
+            request.instances.into_iter().map(|i| part("instances", Some(i))).collect();
         let order = RecordObservation { session: SessionId(request.session), instances: instances? };
         let id = request_id(&request.request_id)?;
         let outcome = self.core.propose(Order::RecordObservation(order), Some(id), self.actor(request.session)).await?;

@@ -81,11 +81,20 @@ impl LogRelay {
     ///
     /// # Errors
     /// The executor has no channel to this node now.
-    pub fn read(&self, session: SessionId, token: Token, request: &api::LogsRequest) -> Result<mpsc::Receiver<Result<api::LogsResponse, Status>>, ApiError> {
+    pub fn read(
+        &self,
+        session: SessionId,
+        token: Token,
+        request: &api::LogsRequest,
+    ) -> Result<mpsc::Receiver<Result<api::LogsResponse, Status>>, ApiError> {
         let order = self.next_order.fetch_add(1, Ordering::Relaxed) + 1;
         let (reader, chunks) = mpsc::channel(READER_BUFFER);
         let mut channels = self.lock();
-        let unreachable = || ApiError::Failed("the host's executor is not connected to this node for logs: is it running? Try again in a few seconds".to_owned());
+        let unreachable = || {
+            ApiError::Failed(
+                "the host's executor is not connected to this node for logs: is it running? Try again in a few seconds".to_owned(),
+            )
+        };
         let orders = channels.executors.get(&session).cloned().ok_or_else(unreachable)?;
         channels.readers.insert(order, reader);
         let message = api::LogOrder { order, token: token.0, follow: request.follow, tail_lines: request.tail_lines, cancel: false };

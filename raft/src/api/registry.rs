@@ -160,12 +160,13 @@ impl Registry for RegistryService {
         let request = request.into_inner();
         self.core.check_cluster(&request.cluster_id)?;
         self.core.linearize().await?;
-        let id = ContainerId::new(&request.container)
-            .map_err(|e| ApiError::BadRequest { field: "container", reason: e.to_string() })?;
+        let id = ContainerId::new(&request.container).map_err(|e| ApiError::BadRequest { field: "container", reason: e.to_string() })?;
         let found = self.core.view(|view| {
             view.state.need_container(&id).map_err(|e| ApiError::NotFound(e.to_string()))?;
             let lease = view.state.lease_of_container(&id).map(|l| (l.session, l.token));
-            lease.ok_or_else(|| ApiError::Failed(format!("container {id} has no lease now, so no host has its output: see `berth why {id}`")))
+            lease.ok_or_else(|| {
+                ApiError::Failed(format!("container {id} has no lease now, so no host has its output: see `berth why {id}`"))
+            })
         })?;
         Ok(stream(self.logs.read(found.0, found.1, &request)?))
     }

@@ -2,13 +2,15 @@
 //! applied state and this node's notes. The rules themselves are in `berth_state`; this only tells them.
 
 use berth_state::codec::Wire;
-use berth_state::ids::{ContainerId, VolumeId};
+use berth_state::ids::{ContainerId, HostId, VolumeId};
 use berth_state::noun::cluster::wait_ms;
-use berth_state::noun::container::Container;
+use berth_state::noun::container::{Container, Relocation};
+use berth_state::noun::host::Scheduling;
 use berth_state::noun::lease::{Lease, Phase};
 use berth_state::noun::session::{Cut, Guard};
 use berth_state::noun::volume::{Takeover, VolumeSpec};
 use berth_state::pb::api;
+use berth_state::placement::Unfit;
 use berth_state::{ClusterState, Event, Fact, placement};
 
 use crate::api::errors::ApiError;
@@ -44,6 +46,7 @@ pub fn why(view: &View<'_>, notes: &Notes, now: RawTime, name: &str) -> Result<a
     answer.promise = promise(state, lease, container, volume.map(|v| &v.spec));
     if let Some(lease) = lease {
         held(&mut answer, state, notes, now, lease);
+        waiting_to_move(&mut answer, state, lease);
     } else if let Some(container) = container {
         unplaced(&mut answer, state, container);
     }
@@ -108,6 +111,26 @@ fn held(answer: &mut api::WhyResponse, state: &ClusterState, notes: &Notes, now:
     answer.lease = Some(lease.to_pb());
 }
 
+/// A move or drain that is asked for but has nowhere to go.
+fn waiting_to_move(answer: &mut api::WhyResponse, state: &ClusterState, lease: &Lease) {
+    let Some(container) = state.container(&lease.container).filter(|_| lease.revoked.is_none()) else { return };
+    let moving = matches!(container.relocation, Some(Relocation::Move { .. }));
+    let draining = state.host(&lease.host).is_some_and(|h| h.scheduling == Scheduling::Draining);
+    if !moving && !draining {
+        return;
+    }
+    let reasons = placement::why_not_elsewhere(state, container);
+    if !reasons.is_empty() {
+        let asked = if moving { "a move is asked for" } else { "its host is draining" };
+        answer.blocks.push(format!("{asked}, but no other host can take it: it keeps running here until one can"));
+        answer.unplaced = host_reasons(reasons);
+    }
+}
+
+fn host_reasons(reasons: Vec<(HostId, Unfit)>) -> Vec<api::HostReason> {
+    reasons.into_iter().map(|(host, why)| api::HostReason { host: host.to_string(), reason: why.to_string() }).collect()
+}
+
 fn blocks(lease: &Lease) -> Vec<String> {
     let mut lines = Vec::new();
     let holder = format!("host {} (lease {}, token {})", lease.host, lease.id, lease.token);
@@ -170,7 +193,7 @@ fn unplaced(answer: &mut api::WhyResponse, state: &ClusterState, container: &Con
         if reasons.is_empty() {
             answer.blocks.push("there is no host: `berth host add`, then start an executor there".to_owned());
         }
-        answer.unplaced = reasons.into_iter().map(|(host, why)| api::HostReason { host: host.to_string(), reason: why.to_string() }).collect();
+        answer.unplaced = host_reasons(reasons);
         answer.blocks.push("no host fits".to_owned());
     }
 }

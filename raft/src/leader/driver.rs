@@ -122,7 +122,9 @@ impl Driver {
         match result {
             Ok(Outcome::Accepted(_) | Outcome::Keepalives(_)) => return,
             // The usual race: a renewal or release came first. Exactly what the compare-and-set is for.
-            Ok(Outcome::Rejected(why @ (Rejection::RenewedSince { .. } | Rejection::LeaseNotFound { .. } | Rejection::WrongPhase { .. }))) => {
+            Ok(Outcome::Rejected(
+                why @ (Rejection::RenewedSince { .. } | Rejection::LeaseNotFound { .. } | Rejection::WrongPhase { .. }),
+            )) => {
                 debug!(?order, %why, "overtaken");
             }
             Ok(Outcome::Rejected(why)) => info!(?order, %why, "refused"),

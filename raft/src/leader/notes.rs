@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use berth_state::ClusterState;
 use berth_state::ids::{LeaseId, Revision, SessionId, Token};
 use berth_state::noun::lease::Phase;
 use berth_state::state::ObjectKey;
-use berth_state::ClusterState;
 
 use crate::clock::RawTime;
 

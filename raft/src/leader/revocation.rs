@@ -38,12 +38,13 @@ fn reason(state: &ClusterState, lease: &Lease, container: &Container) -> Option<
     let draining = state.host(&lease.host).is_some_and(|h| h.scheduling == Scheduling::Draining);
     match &container.relocation {
         Some(Relocation::Restart) => return Some(RevokeReason::Restart),
-        Some(Relocation::Move { .. }) if elsewhere(state, lease, container) => return Some(RevokeReason::Move),
+        Some(Relocation::Move { .. }) if elsewhere(state, container) => return Some(RevokeReason::Move),
         Some(Relocation::Move { .. }) | None => {}
     }
-    if draining && elsewhere(state, lease, container) { Some(RevokeReason::Drain) } else { None }
+    if draining && elsewhere(state, container) { Some(RevokeReason::Drain) } else { None }
 }
 
-fn elsewhere(state: &ClusterState, lease: &Lease, container: &Container) -> bool {
-    placement::choose(state, container).is_ok_and(|host| host != lease.host)
+/// Another host can take it, and the one that was asked for if one was.
+fn elsewhere(state: &ClusterState, container: &Container) -> bool {
+    state.hosts().any(|host| placement::relocatable(state, container, host).is_ok())
 }

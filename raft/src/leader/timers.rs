@@ -1,6 +1,7 @@
 //! What is over, by this node's notes: which orders are due now, and when the next one will be. Pure; asked by the driver of a leader that has
 //! applied the first entry of its own term (L11). Every order is a compare-and-set on the fact that its note was of.
 
+use berth_state::ClusterState;
 use berth_state::command::{CloseLease, ExpireLease, ExpireSession, FenceLease, Order, SetHealth, WithdrawLease};
 use berth_state::ids::{LeaseId, SessionId, Token};
 use berth_state::noun::cluster::wait_ms;
@@ -8,7 +9,6 @@ use berth_state::noun::host::Health;
 use berth_state::noun::lease::{Evidence, Phase, WithdrawReason};
 use berth_state::noun::session::Guard;
 use berth_state::noun::volume::Takeover;
-use berth_state::ClusterState;
 
 use crate::clock::RawTime;
 use crate::leader::notes::{Note, Noted, Notes};
@@ -52,9 +52,7 @@ pub fn due(state: &ClusterState, notes: &Notes, now: RawTime) -> Due {
 fn granted(due: &mut Due, state: &ClusterState, id: LeaseId, note: Note, now: RawTime) {
     let Some(lease) = state.lease(id) else { return };
     let time = note.at.plus_ms(state.settings().activation_ms);
-    due.at(time, now, || {
-        Some(Order::WithdrawLease(WithdrawLease { lease: id, token: lease.token, why: WithdrawReason::NotActivated }))
-    });
+    due.at(time, now, || Some(Order::WithdrawLease(WithdrawLease { lease: id, token: lease.token, why: WithdrawReason::NotActivated })));
 }
 
 /// L11: a full wait(T of that renewal) after this node's own note of it.

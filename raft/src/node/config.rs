@@ -33,9 +33,19 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// An fsync of 85 ms was seen on an ordinary disk; openraft's own 50 and 150-300 ms would depose a leader for it.
+    /// An fsync of 85 ms was seen on an ordinary disk; openraft's own 50 and 150-300 ms would depose a leader for it. Longer, and the death of a
+    /// leader would cost hosts their leases: see [`Timing::stands_after_ms`].
     fn default() -> Self {
-        Self { heartbeat_ms: 200, election_min_ms: 1_000, election_max_ms: 2_000 }
+        Self { heartbeat_ms: 200, election_min_ms: 500, election_max_ms: 1_000 }
+    }
+}
+
+impl Timing {
+    /// How long after the last word of a dead leader a follower stands for election, at the latest: openraft lets the leader's lease
+    /// (`election_max_ms`) run out first, and only then counts its random election timeout.
+    #[must_use]
+    pub fn stands_after_ms(self) -> u64 {
+        self.election_max_ms.saturating_mul(2)
     }
 }
 
@@ -91,7 +101,7 @@ impl NodeConfig {
     /// How long a leader may not have been heard before this node says that it knows none.
     #[must_use]
     pub fn silence_ms(&self) -> u64 {
-        self.timing.election_max_ms.saturating_mul(2)
+        self.timing.stands_after_ms()
     }
 
     /// For an append with entries; it waits for the follower's fsync.
@@ -129,7 +139,17 @@ impl NodeConfig {
 
 #[cfg(test)]
 mod tests {
+    use berth_state::noun::cluster::{Settings, hold_ms};
+
     use super::*;
+
+    #[test]
+    fn a_leader_can_die_without_costing_a_default_lease() {
+        let ttl_ms = Settings::default().ttl_ms;
+        // Renewed every third of the ttl; the holder's margin is half a second; and the election itself, and finding the new leader, take time too.
+        let left_after_the_last_renewal = hold_ms(ttl_ms) - 500 - ttl_ms / 3;
+        assert!(2 * Timing::default().stands_after_ms() <= left_after_the_last_renewal, "half of what is left has to suffice");
+    }
 
     #[test]
     fn the_traps_of_openraft_are_switched_off() {

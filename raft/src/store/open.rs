@@ -137,12 +137,22 @@ fn create_folder(data_dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn lock(data_dir: &Path) -> Result<File, StoreError> {
+/// The lock on a data folder, let go when dropped.
+struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child process that was forked and has not yet called exec.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(data_dir: &Path) -> Result<FolderLock, StoreError> {
     let path = data_dir.join(LOCK_FILE);
     let failed = |source| StoreError::File { path: path.clone(), action: "locking the data folder", source };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: data_dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use berth_raft::engine::{Disk, MemoryDisk};
 use berth_raft::fatal::FatalKind;
 use berth_raft::store::events::{EventLog, EventPosition};
+use berth_raft::store::probe::{Point, Probe};
 use berth_raft::store::snapshot::{SnapshotError, SnapshotHandle, Snapshots};
 use berth_raft::store::{Store, open_on};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use tempfile::TempDir;
 
 use crate::support::{
-    CLUSTER, NODE, Toy, apply, block_on, check_usual_state, command, fill, log_id, on_both, open, options, toy_at, usual,
+    CLUSTER, NODE, Toy, apply, block_on, check_usual_state, command, fill, log_id, on_both, open, open_probed, options, toy_at, usual,
+    usual_event_indices,
 };
 
 pub async fn build(store: &mut Store<Toy>) -> SnapshotHandle {
@@ -210,6 +213,29 @@ fn a_snapshot_without_its_events_is_refused_and_changes_nothing() {
         assert!(error.contains("without the events after 5.0"), "{error}");
         assert_eq!(check_usual_state(&target), Some(5));
     });
+}
+
+#[test]
+fn events_of_an_install_are_not_read_before_it_is_done() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+    let log: Arc<Mutex<Option<EventLog>>> = Arc::default();
+    let seen: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let (reader, counts) = (log.clone(), seen.clone());
+    let probe = Probe::new(move |point| {
+        if let (Point::InstallBeforeFlip, Some(log)) = (point, &*reader.lock().unwrap()) {
+            counts.lock().unwrap().push(log.events(0, usize::MAX).unwrap().len());
+        }
+    });
+    block_on(async {
+        let (_source_folder, mut source) = memory_store(Some(30)).await;
+        let mut target = open_probed(folder.path(), &disk, probe).unwrap();
+        fill(&mut target, 5).await;
+        *log.lock().unwrap() = Some(target.events.clone());
+        let snapshot = build(&mut source).await;
+        let received = carry(&snapshot, &source.events, &target.snapshots, &target.events).unwrap();
+        target.state.install_snapshot(&snapshot.manifest().meta(), received).await.unwrap();
+    });
+    assert_eq!(*seen.lock().unwrap(), [usual_event_indices(5).len()]);
 }
 
 #[test]

@@ -94,11 +94,17 @@ pub(super) fn volume(spec: &VolumeSpec) -> Result<(), Rejection> {
     match spec.driver {
         Driver::Path => path_options(spec)?,
     }
-    if spec.takeover == Takeover::AfterFence && !spec.driver.can_fence() {
-        let why = "its storage cannot cut a client off; use after-expiry (with --coherent) or manual".to_owned();
-        return Err(Rejection::TakeoverUnsupported { driver: spec.driver, takeover: spec.takeover, why });
+    let unsupported = |why: &str| Err(Rejection::TakeoverUnsupported { driver: spec.driver, takeover: spec.takeover, why: why.to_owned() });
+    match spec.takeover {
+        Takeover::AfterFence if !spec.driver.can_fence() => {
+            unsupported("its storage cannot cut a client off; use after-expiry (with --coherent) or manual")
+        }
+        // Dead processes still have dirty pages.
+        Takeover::AfterExpiry if !spec.driver.can_cut() && !spec.coherent => unsupported(
+            "it cannot cut off the late writes of a dead host; state --coherent if they cannot reach the data (one page cache, or synchronous storage), or use manual",
+        ),
+        Takeover::AfterFence | Takeover::AfterExpiry | Takeover::Manual => Ok(()),
     }
-    Ok(())
 }
 
 fn path_options(spec: &VolumeSpec) -> Result<(), Rejection> {

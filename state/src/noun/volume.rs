@@ -42,6 +42,14 @@ pub enum Driver {
 }
 
 impl Driver {
+    /// Whether this driver can keep a dead holder's dirty pages from the storage.
+    #[must_use]
+    pub fn can_cut(self) -> bool {
+        match self {
+            Self::Path => false,
+        }
+    }
+
     /// Whether the storage behind this driver can cut off a client by itself, acknowledged (StorageCut).
     #[must_use]
     pub fn can_fence(self) -> bool {

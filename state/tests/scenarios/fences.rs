@@ -93,6 +93,9 @@ fn a_storage_that_cannot_fence_takes_no_after_fence_rule_and_no_storage_cut() {
     let rule = VolumeSpec { takeover: Takeover::AfterFence, ..path_volume("/data/x") };
     let order = Order::AddVolume(AddVolume { volume: volume("x"), spec: rule });
     assert!(matches!(w.refused(order), Rejection::TakeoverUnsupported { .. }));
+    let unstated = VolumeSpec { coherent: false, ..path_volume("/data/x") };
+    let order = Order::AddVolume(AddVolume { volume: volume("x"), spec: unstated });
+    assert!(matches!(w.refused(order), Rejection::TakeoverUnsupported { takeover: Takeover::AfterExpiry, .. }));
     let held = w.running("db", "h1");
     let order = Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::StorageCut });
     assert!(matches!(w.refused(order), Rejection::EvidenceRefused { .. }));

@@ -8,7 +8,7 @@ use berth_state::noun::host::*;
 use berth_state::noun::lease::*;
 use berth_state::noun::session::*;
 use berth_state::noun::volume::*;
-use berth_state::{Order, placement};
+use berth_state::{Event, Fact, Order, Outcome, placement};
 
 use crate::world::*;
 
@@ -78,10 +78,13 @@ fn a_host_without_a_guard_or_with_an_uncut_volume_is_not_guarded() {
     w.done(order);
     let order = w.grant_order("db", "h1");
     assert_eq!(w.refused(order), Rejection::NoGuard { host: host("h1") });
-    let uncut = VolumeSpec { coherent: false, ..path_volume("/data/pg") };
-    w.done(Order::UpdateVolume(UpdateVolume { volume: volume("pg"), version: Version(1), spec: uncut }));
+    // Such a volume is refused when it is added; one from an older format would still not be granted.
+    let spec = VolumeSpec { coherent: false, ..path_volume("/data/pg") };
+    let fact = Fact::VolumeUpdated { volume: volume("pg"), version: Version(2), spec };
+    w.state.evolve(&Event { revision: Revision(w.index), time: Time(0), actor: String::new(), fact });
     let order = w.grant_order("db", "h2");
-    assert!(matches!(w.refused(order), Rejection::NotGuarded { takeover: Takeover::AfterExpiry, cut: Cut::None, .. }));
+    let refused = w.order(order);
+    assert!(matches!(refused, Outcome::Rejected(Rejection::NotGuarded { takeover: Takeover::AfterExpiry, cut: Cut::None, .. })));
 }
 
 #[test]

@@ -4,10 +4,11 @@ use berth_state::Rejection;
 use berth_state::command::*;
 use berth_state::ids::*;
 use berth_state::noun::container::*;
+use berth_state::noun::host::*;
 use berth_state::noun::lease::*;
 use berth_state::noun::session::*;
 use berth_state::outcome::*;
-use berth_state::{Order, Outcome};
+use berth_state::{Order, Outcome, placement};
 
 use crate::world::*;
 
@@ -163,14 +164,18 @@ fn a_restart_is_a_new_lease_under_a_higher_token() {
 }
 
 #[test]
-fn a_move_to_a_host_keeps_the_container_from_all_others() {
+fn a_move_goes_where_it_was_asked_to_and_elsewhere_only_when_that_is_not_possible() {
     let mut w = World::small();
+    w.add_host("h3");
+    w.open("h3");
     let held = w.running("db", "h1");
-    w.done(Order::MoveContainer(MoveContainer { container: container("db"), to: Some(host("h2")) }));
+    w.done(Order::MoveContainer(MoveContainer { container: container("db"), to: Some(host("h3")) }));
     let order = w.release_order(held, w.session("h1"));
     w.done(order);
-    let order = w.grant_order("db", "h1");
-    assert!(matches!(w.refused(order), Rejection::DoesNotFit { .. }));
+    let db = w.state.container(&container("db")).unwrap().clone();
+    assert_eq!(placement::choose(&w.state, &db), Ok(host("h3")), "though h2 comes first by name");
+    w.done(Order::SetScheduling(SetScheduling { host: host("h3"), scheduling: Scheduling::Cordoned }));
+    assert_eq!(placement::choose(&w.state, &db), Ok(host("h1")), "a wish never keeps a container down");
     w.grant("db", "h2");
 }
 
