@@ -126,7 +126,7 @@ fn demo(global: &GlobalArgs, args: &crate::demo::DemoArgs) -> ExitCode {
         Ok(config) => config.format,
         Err(failure) => return ended(&failure),
     };
-    crate::daemon::run(async {
+    crate::daemon::run_unlogged(async {
         let good = crate::demo::run(args, format).await?;
         anyhow::ensure!(good, "the demo found something wrong: its result says what");
         Ok(())

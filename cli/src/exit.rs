@@ -56,4 +56,4 @@ Exit codes of client commands; they do not change between versions.
     7  differences found, by commands that compare
   124  wait timed out: what was asked for is done or under way, but the state that --wait waits for is not reached yet
 
-A reader that goes away early (`berth events | head -1`) is no error. `berth server` and `berth executor` end with 0 or 1.";
+A reader that goes away early (`berth events | head -1`) is no error. `berth server` and `berth executor` end with 0, 1, 2, or 70\nafter a durable write that failed.";

@@ -1,10 +1,11 @@
-//! `berth demo` as a user runs it: once to its end, and once interrupted. Starts real processes; needs neither root nor Docker, so it is skipped nowhere.
+//! `berth demo` as a user runs it: once to its end, once with a writer that breaks the rules, once interrupted. Starts real processes; needs neither root nor Docker, so it is skipped nowhere.
 //! One after the other: they measure outages.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test: bounds its own waiting")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -46,25 +47,71 @@ fn the_demo_fails_over_twice_and_the_volume_shows_one_writer_at_a_time() {
 }
 
 #[test]
-fn an_interrupted_demo_leaves_no_process_behind() {
+fn a_second_writer_and_a_lost_write_are_found() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
-    let mut child = demo(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut writers = vec![];
+    let (code, output, said) = watched(folder.path(), |_, line| {
+        let Some(token) = line.split("it writes on ").nth(1).and_then(|rest| rest.split_once("under token ")).map(|(_, rest)| rest) else {
+            return;
+        };
+        let token: u64 = token.split(',').next().unwrap().parse().unwrap();
+        writers.push(token);
+        // The first holder is dead and fenced, the second one writes: now the first one writes as well, and damages what was there.
+        if writers.len() == 2 {
+            spoil(&std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path().join("storage/ledger"), writers[0]);
+        }
+    });
+    assert_eq!(code, Some(1), "{said}");
+    let found: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!((number(&found["witness"]["lost"]), number(&found["witness"]["overlaps"])), (1, 3), "{}", found["witness"]);
+    let wrong: Vec<_> = found["wrong"].as_array().unwrap().iter().map(|what| what.as_str().unwrap()).collect();
+    for what in ["was acknowledged and is not in the volume", "two writers at once", "rogue writes under token", "no line of the witness"] {
+        assert!(wrong.iter().any(|wrong| wrong.contains(what)), "{what}: {wrong:?}");
+    }
+    no_process_is_left(folder.path());
+}
+
+/// Three writes under `token`, and the first line of all overwritten.
+fn spoil(volume: &Path, token: u64) {
+    let mut rogue = Command::new(env!("CARGO_BIN_EXE_berth"));
+    rogue.args(["witness", "--volume", "ledger", "--writer", "rogue", "--writes", "3", "--token", &token.to_string(), "--volume-dir"]);
+    assert!(rogue.arg(volume).status().unwrap().success());
+    let file = std::fs::OpenOptions::new().write(true).open(volume.join("witness.jsonl")).unwrap();
+    file.write_all_at(b"#", 0).unwrap();
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let mut interrupted = false;
+    let (code, output, said) = watched(folder.path(), |demo, line| {
+        if line.contains("it writes on") && !interrupted {
+            assert!(!processes_in(folder.path()).is_empty(), "the writer runs somewhere");
+            kill_process(demo, Signal::INT).unwrap();
+            interrupted = true;
+        }
+    });
+    assert_eq!((code, output.as_slice()), (Some(1), b"".as_slice()), "{said}");
+    assert!(interrupted && said.contains("interrupted by SIGINT"), "{said}");
+    nothing_is_left(folder.path());
+}
+
+/// Runs the demo and hands each line it says to `see`, with its pid. Returns exit code, standard output, and all it said.
+fn watched(parent: &Path, mut see: impl FnMut(Pid, &str)) -> (Option<i32>, Vec<u8>, String) {
+    let mut child = demo(parent).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
     let mut said = String::new();
     // Its standard error ends with it, so this does too.
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
-        if line.contains("it writes on") && !said.contains("it writes on") {
-            assert!(!processes_in(folder.path()).is_empty(), "the writer runs somewhere");
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        }
+        see(pid, &line);
         said.push_str(&line);
         said.push('\n');
     }
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("it writes on") && said.contains("interrupted by SIGINT"), "{said}");
-    nothing_is_left(folder.path());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), output.stdout, said)
 }
 
 fn demo(parent: &Path) -> Command {
@@ -79,7 +126,7 @@ fn demo(parent: &Path) -> Command {
 
 fn check_cluster(found: &Value) {
     let nodes = found["nodes"].as_array().unwrap();
-    assert_eq!(nodes.iter().map(|node| number(&node["id"])).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(nodes.iter().map(|node| number(&node["node"])).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(nodes.iter().filter(|node| node["role"] == "leader").count(), 1);
     assert_eq!(nodes.iter().map(|node| number(&node["term"])).collect::<BTreeSet<_>>().len(), 1, "all are in the leader's term");
     let hosts = found["hosts"].as_array().unwrap();

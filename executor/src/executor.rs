@@ -79,7 +79,11 @@ pub enum ExecutorError {
     #[error(transparent)]
     Endpoint(#[from] BadEndpoint),
     #[error("cannot start: {what}")]
-    Machine { what: &'static str, #[source] source: std::io::Error },
+    Machine {
+        what: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Deps {
@@ -181,6 +185,7 @@ impl Executor {
         let thread = Arc::new(thread);
         let inner = shutdown.child_token();
         let context = Arc::clone(&self.context);
+        let _steps = context.tasks.guard();
         let result = self.run_parts(workloads, &state, Arc::clone(&thread), inner.clone()).await;
         inner.cancel();
         if let Err(error) = &result {

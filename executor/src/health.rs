@@ -81,12 +81,7 @@ struct Verdict {
 
 impl Verdict {
     fn new(check: &HealthCheck) -> Self {
-        Self {
-            health: InstanceHealth::Starting,
-            failures: 0,
-            retries: check.retries.max(1),
-            start_period_left_ms: check.start_period_ms,
-        }
+        Self { health: InstanceHealth::Starting, failures: 0, retries: check.retries.max(1), start_period_left_ms: check.start_period_ms }
     }
 
     /// `Some`: a change. Within the start period failures do not count, until the first success.

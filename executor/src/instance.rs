@@ -13,7 +13,12 @@ use crate::steps::StepError;
 
 /// # Errors
 /// When a volume of the container is not mounted: a defect of the plan, or a spec that names a volume the lease does not hold.
-pub fn instance_spec(lease: &Lease, attempt: u32, cluster: ClusterId, sources: &BTreeMap<VolumeId, PathBuf>) -> Result<InstanceSpec, StepError> {
+pub fn instance_spec(
+    lease: &Lease,
+    attempt: u32,
+    cluster: ClusterId,
+    sources: &BTreeMap<VolumeId, PathBuf>,
+) -> Result<InstanceSpec, StepError> {
     let spec = &lease.spec;
     let mut environment = spec.environment.clone();
     let mut mounts = Vec::new();

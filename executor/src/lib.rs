@@ -10,7 +10,7 @@
 //! - [`deadline`], [`enforcer`]: until when each token may be acted on, and who kills.
 //! - [`ledger`]: what a successor of this process must know. [`leftovers`]: what an earlier one left.
 //! - [`session`], [`keepalive`], [`assignments`]: the talk with the control plane.
-//! - [`workload`], [`world`], [`plan`], [`steps`], [`manager`]: from wish and facts to steps.
+//! - [`workload`], [`world`], [`plan`], [`steps`], [`release`], [`manager`]: from wish and facts to steps.
 //! - [`instance`], [`runtimes`], [`runtime`], [`observer`]: what runs. [`volumes`]: on what.
 //! - [`health`], [`report`], [`logs`], [`backoff`]: checks, word to the control plane, output, patience.
 
@@ -24,14 +24,15 @@ pub mod executor;
 pub mod health;
 pub mod instance;
 pub mod keepalive;
-pub mod leftovers;
 pub mod ledger;
+pub mod leftovers;
 pub mod link;
 pub mod logs;
 pub mod manager;
 pub mod observer;
 pub mod plan;
 pub mod random;
+pub mod release;
 pub mod report;
 pub mod runtime;
 pub mod runtimes;

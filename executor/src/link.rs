@@ -119,7 +119,12 @@ impl Link {
     }
 
     /// One call to the believed leader, with a deadline.
-    async fn once<M, R, F>(&self, message: M, timeout: Duration, call: impl FnOnce(ExecutorsClient<Channel>, Request<M>) -> F) -> Result<(String, R), LinkError>
+    async fn once<M, R, F>(
+        &self,
+        message: M,
+        timeout: Duration,
+        call: impl FnOnce(ExecutorsClient<Channel>, Request<M>) -> F,
+    ) -> Result<(String, R), LinkError>
     where
         F: Future<Output = Result<Response<R>, Status>>,
     {
@@ -213,7 +218,9 @@ fn made(address: &str, outcome: Option<<Outcome as Wire>::Pb>) -> Result<Made, L
     match part::<Outcome>(address, outcome)? {
         Outcome::Accepted(accepted) => Ok(accepted.made),
         Outcome::Rejected(why) => Err(LinkError::Rejected(Box::new(why))),
-        Outcome::Keepalives(_) => Err(LinkError::Failed { address: address.to_owned(), why: "a write was answered as a keepalive".to_owned() }),
+        Outcome::Keepalives(_) => {
+            Err(LinkError::Failed { address: address.to_owned(), why: "a write was answered as a keepalive".to_owned() })
+        }
     }
 }
 
@@ -335,3 +342,8 @@ fn delivery(delivery: LogDelivery) -> api::LogDelivery {
 fn log_order(pb: api::LogOrder) -> LogOrder {
     LogOrder { order: pb.order, token: Token(pb.token), follow: pb.follow, tail_lines: pb.tail_lines, cancel: pb.cancel }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+#[path = "link_tests.rs"]
+mod tests;

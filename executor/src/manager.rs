@@ -14,8 +14,8 @@ use tracing::{debug, info};
 
 use crate::assignments::{AssignedSet, AssignmentBook, Position};
 use crate::health::Checks;
-use crate::leftovers::Leftovers;
 use crate::ledger::LedgerError;
+use crate::leftovers::Leftovers;
 use crate::observer;
 use crate::plan::{Step, World, plan};
 use crate::runtime::{InstanceKey, Observed};
@@ -31,13 +31,27 @@ const TICK: Duration = Duration::from_millis(50);
 /// A fact.
 pub enum Event {
     Opened(Current),
-    Assigned { session: SessionId, set: AssignedSet },
+    Assigned {
+        session: SessionId,
+        set: AssignedSet,
+    },
     /// What a runtime has, as of the step counter read before it was asked.
-    Observed { kind: RuntimeKind, at: u64, instances: Vec<Observed> },
-    StepEnded { token: Token, starts: u64, done: StepDone },
+    Observed {
+        kind: RuntimeKind,
+        at: u64,
+        instances: Vec<Observed>,
+    },
+    StepEnded {
+        token: Token,
+        starts: u64,
+        done: StepDone,
+    },
     /// A leftover instance is dead and removed.
     LeftoverGone(InstanceKey),
-    Health { key: InstanceKey, health: InstanceHealth },
+    Health {
+        key: InstanceKey,
+        health: InstanceHealth,
+    },
 }
 
 /// Where the logs of a token are.
@@ -174,7 +188,9 @@ impl Manager {
                     context.enforcer.register(token, key, handle);
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%token, %error, "cannot learn how to kill a running instance; its record in the ledger is used"),
+                Err(error) => {
+                    tracing::warn!(%token, %error, "cannot learn how to kill a running instance; its record in the ledger is used")
+                }
             }
         });
     }

@@ -17,7 +17,13 @@ const AT_MOST: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Never ends, unless the manager does.
-pub async fn observe(runtimes: Runtimes, kind: RuntimeKind, cluster: ClusterId, counter: watch::Receiver<u64>, events: mpsc::Sender<Event>) {
+pub async fn observe(
+    runtimes: Runtimes,
+    kind: RuntimeKind,
+    cluster: ClusterId,
+    counter: watch::Receiver<u64>,
+    events: mpsc::Sender<Event>,
+) {
     let mut told = String::new();
     loop {
         let Some(runtime) = runtimes.open(kind, cluster) else {

@@ -31,8 +31,12 @@ pub async fn report(context: Arc<Context>, mut statuses: watch::Receiver<Statuse
             if reported.0 != Some(current.session) {
                 reported = (Some(current.session), Statuses::new());
             }
-            let news: Statuses =
-                now.iter().filter(|(key, status)| reported.1.get(*key) != Some(*status)).take(MAX_BATCH).map(|(k, s)| (*k, s.clone())).collect();
+            let news: Statuses = now
+                .iter()
+                .filter(|(key, status)| reported.1.get(*key) != Some(*status))
+                .take(MAX_BATCH)
+                .map(|(k, s)| (*k, s.clone()))
+                .collect();
             if !news.is_empty() {
                 if send(&context, &current, &news).await {
                     reported.1.extend(news);
@@ -52,7 +56,8 @@ pub async fn report(context: Arc<Context>, mut statuses: watch::Receiver<Statuse
 
 /// Repeats one request until its fate is known. `false`: it must be made anew.
 async fn send(context: &Context, current: &Current, news: &Statuses) -> bool {
-    let instance = |((lease, token), status): (&(_, _), &_)| ObservedInstance { lease: *lease, token: *token, status: Clone::clone(status) };
+    let instance =
+        |((lease, token), status): (&(_, _), &_)| ObservedInstance { lease: *lease, token: *token, status: Clone::clone(status) };
     let request = ReportRequest {
         cluster: current.cluster,
         request: context.random.request_id(),

@@ -113,7 +113,11 @@ impl Runtimes {
         for kind in self.kinds() {
             let runtime = match cluster {
                 Some(cluster) => self.open(kind, cluster),
-                None => self.factory.open(kind, ClusterId::default()).inspect_err(|error| warn!(?kind, %error, "runtime does not work here")).ok(),
+                None => self
+                    .factory
+                    .open(kind, ClusterId::default())
+                    .inspect_err(|error| warn!(?kind, %error, "runtime does not work here"))
+                    .ok(),
             };
             let Some(runtime) = runtime else { continue };
             match tokio::time::timeout(PROBE_TIMEOUT, runtime.probe()).await {

@@ -110,8 +110,7 @@ impl SessionKeeper {
             drivers: self.context.drivers.values().map(|driver| (driver.driver(), driver.cut_kind())).collect(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let order =
-            OpenSession { host: self.host.clone(), boot: self.boot, ledger: state.ledger, predecessor: state.session, declared };
+        let order = OpenSession { host: self.host.clone(), boot: self.boot, ledger: state.ledger, predecessor: state.session, declared };
         OpenRequest { cluster: state.cluster, request: self.context.random.request_id(), order, register: self.register.clone() }
     }
 
@@ -216,7 +215,11 @@ impl SessionKeeper {
 ///
 /// # Errors
 /// [`LedgerError`]: fatal.
-pub async fn save_rights(context: Arc<Context>, mut position: watch::Receiver<Position>, shutdown: CancellationToken) -> Result<(), LedgerError> {
+pub async fn save_rights(
+    context: Arc<Context>,
+    mut position: watch::Receiver<Position>,
+    shutdown: CancellationToken,
+) -> Result<(), LedgerError> {
     let mut changes = context.enforcer.changes();
     loop {
         changes.borrow_and_update();

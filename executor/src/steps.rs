@@ -6,21 +6,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_state::ids::{BootId, HostId, SessionId, Token, VolumeId};
+use berth_state::ids::{BootId, HostId, Token, VolumeId};
 use berth_state::noun::lease::{Exit, Lease, LeasedVolume};
 use berth_state::noun::session::Cut;
 use berth_state::noun::volume::Driver;
-use berth_state::rejection::Rejection;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::info;
 
 use crate::clock::HolderClock;
-use crate::control::{ControlPlane, LinkError, ReleaseRequest};
+use crate::control::ControlPlane;
 use crate::deadline::Right;
 use crate::enforcer::Enforcer;
 use crate::instance::instance_spec;
-use crate::ledger::{Ledger, LedgerError, MountedVolume, PendingRelease, Record};
+use crate::ledger::{Ledger, LedgerError, MountedVolume, Record};
 use crate::plan::Step;
 use crate::random::Random;
 use crate::runtime::{InstanceKey, InstanceState, Runtime, RuntimeError};
@@ -55,7 +54,7 @@ impl From<VolumeError> for StepError {
 }
 
 impl StepError {
-    fn failed(reason: impl Into<String>) -> Self {
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
         Self::Failed { reason: reason.into(), may_succeed_later: true }
     }
 }
@@ -140,6 +139,11 @@ impl StepTasks {
     pub fn cut_off(&self) {
         self.cut_off.cancel();
     }
+
+    /// Ends them with the guard: also when the executor itself is cut off.
+    pub fn guard(&self) -> DropGuard {
+        self.cut_off.clone().drop_guard()
+    }
 }
 
 impl Context {
@@ -174,7 +178,7 @@ impl Context {
         self.drivers.get(&driver).ok_or_else(|| StepError::failed(format!("this host has no volume driver {driver:?}")))
     }
 
-    fn current(&self) -> Result<Current, StepError> {
+    pub(crate) fn current(&self) -> Result<Current, StepError> {
         self.session.borrow().clone().ok_or(StepError::NoRight)
     }
 
@@ -183,10 +187,11 @@ impl Context {
         let lease = self.granted(workload)?;
         let record = self.record(workload, lease)?;
         // Durable before attach: whoever comes after us must know of it.
-        self.ledger.change(|state| {
-            state.records.entry(record.token).or_insert(record);
-        })
-        .await?;
+        self.ledger
+            .change(|state| {
+                state.records.entry(record.token).or_insert(record);
+            })
+            .await?;
         for held in &lease.volumes {
             let request = self.request(lease, held);
             let driver = self.driver(held.spec.driver)?;
@@ -256,12 +261,13 @@ impl Context {
         let sources = self.sources(token);
         let current = self.current()?;
         // Durable before create: a number is never used twice, also after a restart.
-        self.ledger.change(|state| {
-            if let Some(record) = state.records.get_mut(&token) {
-                (record.attempt, record.handle) = (attempt, None);
-            }
-        })
-        .await?;
+        self.ledger
+            .change(|state| {
+                if let Some(record) = state.records.get_mut(&token) {
+                    (record.attempt, record.handle) = (attempt, None);
+                }
+            })
+            .await?;
         self.clear_former(&*runtime, workload, attempt).await?;
         self.still_may(token)?;
         let spec = instance_spec(lease, attempt, current.cluster, &sources)?;
@@ -276,12 +282,13 @@ impl Context {
             return Err(StepError::NoRight);
         }
         info!(%token, container = %lease.container, attempt, "started");
-        self.ledger.change(|state| {
-            if let Some(record) = state.records.get_mut(&token) {
-                record.handle = Some(handle);
-            }
-        })
-        .await?;
+        self.ledger
+            .change(|state| {
+                if let Some(record) = state.records.get_mut(&token) {
+                    record.handle = Some(handle);
+                }
+            })
+            .await?;
         Ok(())
     }
 
@@ -361,66 +368,6 @@ impl Context {
         }
         Ok(())
     }
-
-    /// L16. Repeated by the plan until it is answered, also by a successor of this process.
-    async fn release(&self, workload: &Workload) -> Result<(), StepError> {
-        let (current, token) = (self.current()?, workload.token);
-        let pending = self.pending(workload, current.session).await?;
-        let request = ReleaseRequest {
-            cluster: current.cluster,
-            request: pending.request,
-            session: current.session,
-            lease: workload.lease,
-            token,
-            exit: pending.exit,
-            finished: pending.finished,
-        };
-        match self.control.release(request).await {
-            Ok(()) => {}
-            Err(LinkError::Rejected(why)) if no_such_lease(&why) => warn!(%token, %why, "the lease is not known any more"),
-            Err(LinkError::Rejected(why)) => {
-                // The same request would get the same refusal for ever.
-                self.forget_request(token).await?;
-                return Err(StepError::failed(format!("release refused: {why}")));
-            }
-            Err(error) => return Err(StepError::failed(format!("release: {error}"))),
-        }
-        info!(%token, container = %workload.container, "released");
-        self.enforcer.book(|book| book.retire(token));
-        self.ledger.change(|state| {
-            state.records.remove(&token);
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// The request as it was first sent on this session.
-    async fn pending(&self, workload: &Workload, session: SessionId) -> Result<PendingRelease, StepError> {
-        let token = workload.token;
-        let earlier = self.ledger.read(|state| state.records.get(&token).and_then(|record| record.release.clone()));
-        if let Some(earlier) = earlier.filter(|release| release.session == session) {
-            return Ok(earlier);
-        }
-        let ending = workload.ending();
-        let pending = PendingRelease { request: self.random.request_id(), session, exit: ending.exit, finished: ending.finished };
-        // Durable before sent: a successor repeats this very request.
-        self.ledger.change(|state| {
-            if let Some(record) = state.records.get_mut(&token) {
-                record.release = Some(pending.clone());
-            }
-        })
-        .await?;
-        Ok(pending)
-    }
-
-    async fn forget_request(&self, token: Token) -> Result<(), LedgerError> {
-        self.ledger.change(|state| {
-            if let Some(record) = state.records.get_mut(&token) {
-                record.release = None;
-            }
-        })
-        .await
-    }
 }
 
 fn mounted(record: Option<&mut Record>, held: &LeasedVolume, source: PathBuf) {
@@ -428,9 +375,4 @@ fn mounted(record: Option<&mut Record>, held: &LeasedVolume, source: PathBuf) {
     if let Some(volume) = volume {
         volume.source = Some(source);
     }
-}
-
-/// No un-ended lease of this name and token: there is nothing to release.
-fn no_such_lease(why: &Rejection) -> bool {
-    matches!(why, Rejection::LeaseNotFound { .. } | Rejection::TokenMismatch { .. })
 }

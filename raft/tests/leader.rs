@@ -91,7 +91,7 @@ fn a_lease_expires_a_full_wait_after_the_note_and_not_a_moment_before() {
     let mut node = Node::new(w);
     node.pass(10_499);
     assert!(!expires(&node.due(), held.1));
-    assert_eq!(timers::due(&node.w.state, &node.notes, RawTime(1)).next.is_some(), true, "it knows when to look again");
+    assert!(timers::due(&node.w.state, &node.notes, RawTime(1)).next.is_some(), "it knows when to look again");
     node.pass(1);
     assert!(expires(&node.due(), held.1));
 }

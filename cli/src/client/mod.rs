@@ -2,7 +2,7 @@
 //! goes wrong to a [`Failure`](crate::failure::Failure).
 //!
 //! - [`answer`]: what a refused call means. [`route`]: from node to node until one answers. [`connect`]: channels.
-//! - [`write`]: one request id per write, kept over all tries. [`registry`]: linearizable reads. [`events`]: history and watch. [`logs`].
+//! - [`mod@write`]: one request id per write, kept over all tries. [`registry`]: linearizable reads. [`events`]: history and watch. [`logs`].
 //! - [`nodes`]: each node asked by itself. [`reason`]: why. [`actor`]: who asks. [`retry`]: the command line that asks again.
 
 pub mod actor;

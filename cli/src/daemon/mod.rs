@@ -17,12 +17,20 @@ use crate::output::say;
 /// For what still blocks a thread when everything else has ended.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Runs a daemon to its end. Logs go to standard error, `BERTH_LOG` says which (as in `info` or `berth_raft=debug`).
+/// Runs a daemon to its end, as [`run_unlogged`] does. Logs go to standard error, `BERTH_LOG` says which (as in `info` or `berth_raft=debug`).
 pub fn run<F>(daemon: F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     log();
+    run_unlogged(daemon)
+}
+
+/// Runs something with an async runtime and threads of its own to its end; what it has to say it says itself.
+pub fn run_unlogged<F>(daemon: F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let result = runtime.block_on(daemon);

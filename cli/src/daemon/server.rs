@@ -36,7 +36,7 @@ pub struct ServerArgs {
     #[arg(long, default_value = "10s", value_parser = crate::parse::duration::milliseconds)]
     ttl: u64,
     /// A leader that is silent for three to four times this is replaced; the same on all nodes, and well above what an fsync takes
-    #[arg(long, default_value = "1s", value_parser = crate::parse::duration::milliseconds)]
+    #[arg(long, default_value = "500ms", value_parser = crate::parse::duration::milliseconds)]
     election_timeout: u64,
 }
 
@@ -88,4 +88,26 @@ pub async fn run(args: ServerArgs) -> anyhow::Result<()> {
     });
     server::run(config, shutdown, |_| ()).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    #[test]
+    fn without_the_flag_a_dead_leader_is_replaced_as_fast_as_the_node_means_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().display().to_string();
+        let cluster = "1".repeat(32);
+        let line = Line::parse_from(["server", "--node-id", "1", "--cluster-id", &cluster, "--data-dir", &data]);
+        assert_eq!(line.server.config().unwrap().node.timing, Timing::default(), "chosen so that a default lease outlasts an election");
+    }
 }

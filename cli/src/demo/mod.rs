@@ -2,7 +2,7 @@
 //! the volume itself. Called by `main`. Leaves no process behind, however it ends, and touches nothing outside of its own scratch folder.
 //!
 //! - [`story`]: what happens, scene by scene. [`stage`]: the processes it happens to. [`census`]: whose end it may bring about.
-//! - [`witness`]: the writer, a subcommand of its own. [`line`]: what it writes and says. [`reports`]: its client.
+//! - [`witness`]: the writer, a subcommand of its own. [`mod@line`]: what it writes and says. [`reports`]: its client.
 //! - [`control`], [`words`]: talk with the cluster, events in words.
 //! - [`verdict`], [`failover`], [`findings`]: what it all comes to; pure. [`fault`]: what was done and when.
 //! - [`scratch`], [`ports`], [`talk`]: folder, ports, standard error.

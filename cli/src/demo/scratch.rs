@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::output::say;
+
 /// A new folder; removed with all that is in it when this is dropped, unless it is kept.
 #[derive(Debug)]
 pub struct Scratch {
@@ -75,7 +77,7 @@ impl Drop for Scratch {
             return;
         }
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::warn!(folder = %self.path.display(), %error, "the demo's folder stays");
+            say(&format!("berth: the demo's folder {} stays: {error}", self.path.display()));
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use super::census::{self, Member};
 use super::ports;
 use super::scratch::Scratch;
+use crate::output::say;
 
 /// Time to live of a lease: short, so that the demo is.
 pub const TTL_MS: u64 = 4_000;
@@ -236,7 +237,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if let Err(error) = self.take_down() {
             self.scratch.keep();
-            tracing::error!(%error, folder = %self.scratch.path().display(), "the demo could not take everything down");
+            say(&format!("berth: the demo could not take everything down, see {}: {error:#}", self.scratch.path().display()));
         }
     }
 }

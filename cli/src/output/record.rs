@@ -23,7 +23,9 @@ pub fn text(value: &Value) -> String {
 fn lines(value: &Value, depth: usize, out: &mut String) {
     let Value::Object(fields) = value else { return };
     let indent = "  ".repeat(depth);
-    for (key, value) in fields {
+    // The name first, then by the alphabet.
+    let (first, rest): (Vec<_>, Vec<_>) = fields.iter().partition(|(key, _)| *key == "id");
+    for (key, value) in first.into_iter().chain(rest) {
         let name = printable(key);
         match value {
             Value::Object(inner) if !inner.is_empty() => {
@@ -77,6 +79,7 @@ mod tests {
         {
             assert!(lines.contains(want), "{want:?} is missing in\n{lines}");
         }
+        assert!(lines.starts_with("id: c\n"), "{lines}");
         assert!(lines.contains("  ports:\n    - address: x\n      host_port: 1\n    - host_port: 2\n"), "{lines}");
     }
 }

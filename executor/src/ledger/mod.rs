@@ -24,12 +24,19 @@ pub use record::{LedgerState, MountedVolume, PendingRelease, Record};
 pub enum LedgerError {
     #[error("{path}: another executor on this machine uses this folder; stop it, or give this one a data folder of its own")]
     InUse { path: PathBuf },
-    #[error("{path}: {why}; nothing was touched. Stop what Berth runs on this host, then move the file away: the executor starts with a new ledger")]
+    #[error(
+        "{path}: {why}; nothing was touched. Stop what Berth runs on this host, then move the file away: the executor starts with a new ledger"
+    )]
     Damaged { path: PathBuf, why: String },
     #[error("{path} is the ledger of host {actual}, not {expected}: give this executor a data folder of its own")]
     OtherHost { path: PathBuf, expected: String, actual: String },
     #[error("cannot {action} {path}")]
-    Io { action: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Shared by the session, the steps and the saver.

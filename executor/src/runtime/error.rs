@@ -14,7 +14,12 @@ pub enum RuntimeError {
     #[error("{instance}: command did not end within {timeout_ms} ms")]
     ExecTimeout { instance: String, timeout_ms: u64 },
     #[error("{operation} {instance}")]
-    Io { operation: &'static str, instance: String, #[source] source: std::io::Error },
+    Io {
+        operation: &'static str,
+        instance: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("docker {operation} {instance}: {message}")]
     Docker { operation: &'static str, instance: String, message: String },
 }

@@ -69,7 +69,11 @@ pub trait Runtime: Send + Sync + 'static {
     async fn exec(&self, key: &InstanceKey, argv: &[String], timeout: Duration) -> Result<ExecOutput, RuntimeError>;
 
     /// The instance's output. With `follow`, ends when the instance has exited and all is delivered.
-    async fn logs(&self, key: &InstanceKey, options: LogOptions) -> Result<BoxStream<'static, Result<LogChunk, RuntimeError>>, RuntimeError>;
+    async fn logs(
+        &self,
+        key: &InstanceKey,
+        options: LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogChunk, RuntimeError>>, RuntimeError>;
 
     /// Waits until some instance of this host may have changed state, or `at_most` has passed: a hint, never the truth.
     async fn changed(&self, at_most: Duration);

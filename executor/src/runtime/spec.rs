@@ -84,7 +84,10 @@ pub enum InstanceState {
     Created,
     Running,
     /// `code`: exit code, or 128 + signal number. `reason`: for people (out of memory, killed by signal 9, …).
-    Exited { code: i32, reason: String },
+    Exited {
+        code: i32,
+        reason: String,
+    },
 }
 
 /// Enough to kill an instance with system calls alone: no executor task, no dockerd. Made at start, used by the deadline thread.

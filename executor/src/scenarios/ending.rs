@@ -1,10 +1,10 @@
 //! Revoke, release, restart policies, health.
 
+use berth_state::Order;
 use berth_state::command::AddContainer;
 use berth_state::ids::ContainerId;
 use berth_state::noun::container::{ContainerSpec, Desired, HealthCheck, RestartPolicy};
 use berth_state::noun::lease::{InstanceState, Phase};
-use berth_state::Order;
 
 use crate::testing::control::Mode;
 use crate::testing::lease;
@@ -115,10 +115,11 @@ async fn a_start_that_keeps_failing_gives_the_lease_to_another_host() {
     rig.machine.fail_create("db");
     let executor = rig.started().await;
     let token = rig.control.grant("db");
-    // Moves the back-off along; the deadline moves too, with every renewal.
-    for attempt in 1..=5 {
+    for (attempt, back_off_ms) in [(1, 100), (2, 1_000), (3, 2_000), (4, 0)] {
         eventually("tried", || rig.machine.count(&format!("create db-{token}-{attempt}")) == 1).await;
-        rig.clock.advance_ms(1_900);
+        eventually("noticed", || executor.handle.statuses().values().any(|s| s.attempt == attempt && s.state == InstanceState::BackOff))
+            .await;
+        rig.clock.advance_ms(back_off_ms);
     }
     rig.ended(token).await;
     let release = rig.control.releases().pop().unwrap();

@@ -62,8 +62,7 @@ async fn a_silent_control_plane_means_death_at_the_deadline_and_not_before() {
     rig.clock.advance_ms(HOLD - 1);
     never("killed before the deadline", || rig.machine.running().is_empty()).await;
     rig.clock.advance_ms(1);
-    rig.nothing_runs().await;
-    assert_eq!(rig.machine.count(&format!("killed db-{token}-1")), 1, "the enforcer kills, not the runtime: {:?}", rig.machine.log());
+    eventually("killed", || rig.machine.running().is_empty()).await;
     // Back again: it is released, not started again under the same token.
     rig.control.set(Mode::Answer);
     rig.ended(token).await;
@@ -125,7 +124,7 @@ async fn a_closed_lease_is_killed_and_released() {
     rig.control.revoke(token);
     eventually("asked to stop", || rig.machine.count(&format!("stop db-{token}-1")) > 0).await;
     rig.control.close(token);
-    eventually("killed", || rig.machine.count(&format!("kill db-{token}-1")) > 0).await;
+    rig.in_time("killed", || rig.machine.count(&format!("kill db-{token}-1")) > 0).await;
     assert!(rig.control.releases().is_empty(), "released while it lived");
     rig.machine.immortal("db", false);
     rig.ended(token).await;

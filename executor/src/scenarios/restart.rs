@@ -39,11 +39,11 @@ async fn a_restart_goes_on_with_the_old_deadline_when_nobody_answers() {
     rig.control.set(Mode::Silent);
     executor.stop().await.unwrap();
     rig.clock.advance_ms(HOLD - 100);
-    let executor = rig.start();
+    let executor = rig.start().await;
     never("killed before the deadline", || rig.machine.running().is_empty()).await;
     rig.clock.advance_ms(100);
-    rig.nothing_runs().await;
-    assert_eq!(rig.machine.count(&format!("killed db-{token}-1")), 1);
+    eventually("killed", || rig.machine.running().is_empty()).await;
+    assert!(rig.control.lease(token).is_some(), "nobody could release it");
     executor.stop().await.unwrap();
 }
 
@@ -56,7 +56,7 @@ async fn a_restart_after_the_deadline_kills_first_and_releases() {
     executor.stop().await.unwrap();
     rig.clock.advance_ms(HOLD);
     assert_eq!(rig.machine.running().len(), 1, "nobody enforces while the executor is down");
-    let executor = rig.start();
+    let executor = rig.start().await;
     rig.nothing_runs().await;
     rig.ended(token).await;
     assert_eq!(rig.machine.count("unmount v1"), 1);
@@ -73,7 +73,7 @@ async fn another_boot_takes_nothing_over() {
     executor.stop().await.unwrap();
     // The runtime brings instances up again, as a badly configured machine might.
     rig.boot = BootId([2; 16]);
-    let executor = rig.start();
+    let executor = rig.start().await;
     // The session of the former boot stands in the way, until it is silent long enough.
     eventually("tried", || rig.control.opened().len() > 1).await;
     assert!(executor.handle.session().is_none());
@@ -134,7 +134,7 @@ async fn a_revoked_lease_is_stopped_softly_also_right_after_a_restart() {
     let token = rig.run("db").await;
     executor.stop().await.unwrap();
     rig.control.revoke(token);
-    let executor = rig.start();
+    let executor = rig.start().await;
     rig.ended(token).await;
     assert_eq!(rig.machine.count(&format!("stop db-{token}-1")), 1);
     assert_eq!(rig.machine.count(&format!("kill db-{token}-1")), 0);
@@ -142,16 +142,33 @@ async fn a_revoked_lease_is_stopped_softly_also_right_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_release_goes_on_after_a_restart_under_the_same_request_id() {
+async fn a_release_whose_answer_is_lost_is_repeated_as_the_same_request() {
     let rig = Rig::new();
     rig.container("db");
     let executor = rig.started().await;
     let token = rig.run("db").await;
     rig.control.lose_releases(2);
     rig.control.revoke(token);
-    rig.ended(token).await;
-    eventually("answered", || rig.control.releases().len() == 3).await;
+    rig.in_time("answered", || rig.control.releases().len() == 3).await;
     let ids: Vec<_> = rig.control.releases().iter().map(|r| r.request).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    executor.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_release_that_was_not_answered_is_taken_up_by_the_next_process() {
+    let rig = Rig::new();
+    rig.container("db");
+    let executor = rig.started().await;
+    let token = rig.run("db").await;
+    rig.control.lose_releases(1);
+    rig.control.revoke(token);
+    eventually("sent", || rig.control.releases().len() == 1).await;
+    executor.stop().await.unwrap();
+    let executor = rig.start().await;
+    rig.in_time("sent again", || rig.control.releases().len() == 2).await;
+    executor.stop().await.unwrap();
+    let executor = rig.started().await;
+    never("sent once more", || rig.control.releases().len() > 2).await;
     executor.stop().await.unwrap();
 }

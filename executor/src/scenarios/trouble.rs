@@ -120,7 +120,7 @@ async fn a_crash_between_record_and_start_is_wound_up() {
     eventually("recorded and attached", || rig.machine.count("attach v1") == 1).await;
     executor.crash().await;
     rig.clock.advance_ms(HOLD);
-    let executor = rig.start();
+    let executor = rig.start().await;
     rig.ended(token).await;
     assert_eq!(rig.machine.count("unmount v1"), 1);
     executor.stop().await.unwrap();

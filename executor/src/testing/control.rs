@@ -41,7 +41,6 @@ struct Inner {
     keepalives: Vec<Keepalive>,
     answers: Vec<KeepaliveAnswer>,
     opened: Vec<OpenRequest>,
-    reports: Vec<ReportRequest>,
     releases: Vec<ReleaseRequest>,
     lose_releases: u32,
     /// The next assignment stream brings just this, and then nothing.
@@ -54,6 +53,7 @@ pub struct FakeControl {
     changes: watch::Sender<u64>,
     mode: watch::Sender<Mode>,
     streams: watch::Sender<u64>,
+    leader: watch::Sender<u64>,
 }
 
 impl FakeControl {
@@ -64,7 +64,6 @@ impl FakeControl {
             keepalives: vec![],
             answers: vec![],
             opened: vec![],
-            reports: vec![],
             releases: vec![],
             lose_releases: 0,
             stale_stream: None,
@@ -74,6 +73,7 @@ impl FakeControl {
             changes: watch::Sender::new(0),
             mode: watch::Sender::new(Mode::Answer),
             streams: watch::Sender::new(0),
+            leader: watch::Sender::new(0),
         };
         let settings = Settings { ttl_ms, ..Settings::default() };
         control.must(Order::InitCluster(InitCluster { cluster: CLUSTER, settings }));
@@ -98,7 +98,8 @@ impl FakeControl {
     pub fn must(&self, order: Order) -> Made {
         match self.apply(None, order) {
             Outcome::Accepted(accepted) => accepted.made,
-            other => panic!("{other:?}"),
+            Outcome::Rejected(why) => panic!("{why}"),
+            Outcome::Keepalives(answers) => panic!("{answers:?}"),
         }
     }
 
@@ -121,7 +122,7 @@ impl FakeControl {
         let (version, session) = self.state(|s| (s.container(&container).unwrap().version, s.host(&host).unwrap().session.unwrap()));
         match self.must(Order::GrantLease(GrantLease { container, version, host, session })) {
             Made::Lease { token, .. } => token,
-            other => panic!("{other:?}"),
+            Made::Done | Made::Unchanged | Made::Version(_) | Made::Session(_) => panic!("a grant that made no lease"),
         }
     }
 
@@ -177,10 +178,6 @@ impl FakeControl {
         self.with(|inner| inner.releases.clone())
     }
 
-    pub fn reports(&self) -> Vec<ReportRequest> {
-        self.with(|inner| inner.reports.clone())
-    }
-
     pub fn opened(&self) -> Vec<OpenRequest> {
         self.with(|inner| inner.opened.clone())
     }
@@ -191,7 +188,8 @@ impl FakeControl {
 
     fn assigned(&self, session: SessionId) -> (Position, BTreeMap<Token, Lease>) {
         let position = self.position();
-        let mine = self.state(|s| s.leases().filter(|l| l.session == session).map(|l| (l.token, Lease { instance: None, ..l.clone() })).collect());
+        let mine =
+            self.state(|s| s.leases().filter(|l| l.session == session).map(|l| (l.token, Lease { instance: None, ..l.clone() })).collect());
         (position, mine)
     }
 }
@@ -265,7 +263,6 @@ impl ControlPlane for FakeControl {
     }
 
     async fn report(&self, request: ReportRequest) -> Result<(), LinkError> {
-        self.with(|inner| inner.reports.push(request.clone()));
         let order = RecordObservation { session: request.session, instances: request.instances };
         accepted(self.apply(Some(request.request), Order::RecordObservation(order))).map(|_| ())
     }
@@ -294,7 +291,7 @@ impl ControlPlane for FakeControl {
     }
 
     fn leader_changes(&self) -> watch::Receiver<u64> {
-        watch::Sender::new(0).subscribe()
+        self.leader.subscribe()
     }
 }
 

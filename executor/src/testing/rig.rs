@@ -14,6 +14,7 @@ use super::control::FakeControl;
 use super::runtime::FakeMachine;
 use crate::clock::{HolderTime, ManualHolderClock};
 use crate::executor::{Deps, Executor, ExecutorConfig, ExecutorError, ExecutorHandle};
+use crate::ledger::LedgerError;
 use crate::random::SystemRandom;
 use crate::volumes::VolumeDriver;
 
@@ -81,8 +82,17 @@ impl Rig {
         Executor::new(config, deps)
     }
 
-    pub fn start(&self) -> Running {
-        let (executor, handle) = self.make().unwrap();
+    pub async fn start(&self) -> Running {
+        // The lock goes with the process; here it goes with the last task of the former executor.
+        let mut made = self.make();
+        for _ in 0..200 {
+            if !matches!(made, Err(ExecutorError::Ledger(LedgerError::InUse { .. }))) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            made = self.make();
+        }
+        let (executor, handle) = made.unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(executor.run(shutdown.clone()));
         Running { handle, shutdown, task }
@@ -90,7 +100,7 @@ impl Rig {
 
     /// Starts, and waits for the session.
     pub async fn started(&self) -> Running {
-        let running = self.start();
+        let running = self.start().await;
         eventually("a session", || running.handle.session().is_some()).await;
         running
     }
@@ -115,24 +125,34 @@ impl Rig {
         self.control.add_container(name, super::with_volume(super::lease(1), volume, Path::new("/unused")).spec);
     }
 
-    /// Granted, activated and running.
+    /// Granted, activated and running; the clock has not moved.
     pub async fn run(&self, container: &str) -> Token {
         let token = self.control.grant(container);
-        self.runs(container, token, 1).await;
+        let wanted = format!("{container}-{token}-1");
+        eventually(&format!("{wanted} runs"), || self.machine.running().contains(&wanted)).await;
         token
     }
 
     pub async fn runs(&self, container: &str, token: Token, attempt: u32) {
         let wanted = format!("{container}-{token}-{attempt}");
-        eventually(&format!("{wanted} runs"), || self.machine.running().contains(&wanted)).await;
+        self.in_time(&format!("{wanted} runs"), || self.machine.running().contains(&wanted)).await;
     }
 
     pub async fn nothing_runs(&self) {
-        eventually("nothing runs", || self.machine.running().is_empty()).await;
+        self.in_time("nothing runs", || self.machine.running().is_empty()).await;
     }
 
     pub async fn ended(&self, token: Token) {
-        eventually(&format!("lease {token} has ended"), || self.control.lease(token).is_none()).await;
+        self.in_time(&format!("lease {token} has ended"), || self.control.lease(token).is_none()).await;
+    }
+
+    /// Like [`eventually`], with the holder's clock running (no faster than the real one, so that renewals keep up).
+    pub async fn in_time(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        eventually(what, || {
+            self.clock.advance_ms(5);
+            holds()
+        })
+        .await;
     }
 }
 

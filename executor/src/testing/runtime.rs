@@ -68,10 +68,6 @@ impl FakeMachine {
         self.log().iter().filter(|l| *l == line).count()
     }
 
-    pub fn note(&self, line: String) {
-        self.with(|m| m.log.push(line));
-    }
-
     /// Names of running instances, `<container>-<token>-<attempt>`.
     pub fn running(&self) -> Vec<String> {
         let machine = self.inner.lock().unwrap();

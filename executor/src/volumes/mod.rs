@@ -36,12 +36,20 @@ pub enum VolumeError {
     NotThere { volume: VolumeId, path: PathBuf },
     #[error("volume {volume}: {why}")]
     Invalid { volume: VolumeId, why: String },
-    #[error("volume {volume} carries the fence of a newer token {found} (held by {holder}); this lease has token {token}, so it must not start")]
+    #[error(
+        "volume {volume} carries the fence of a newer token {found} (held by {holder}); this lease has token {token}, so it must not start"
+    )]
     NewerToken { volume: VolumeId, token: Token, found: Token, holder: String },
     #[error("volume {volume}: {path}: {why}; see who wrote it before you remove it")]
     FenceUnreadable { volume: VolumeId, path: PathBuf, why: String },
     #[error("volume {volume}: cannot {action} {path}")]
-    Io { volume: VolumeId, action: &'static str, path: PathBuf, #[source] source: std::io::Error },
+    Io {
+        volume: VolumeId,
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl VolumeError {

@@ -5,7 +5,7 @@ use crate::story::{Before, CONTAINER, LONG, Outcome, Story};
 use berth_jepsen::e2e::{Stamp, Told, postmaster_pid};
 use berth_jepsen::lab::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Power cut: nothing of the host answers, nothing of it runs. Its lease has to run out before another host may start.
 pub fn a_killed_host_loses_its_lease_by_running_out(story: &mut Story) {
@@ -106,12 +106,14 @@ fn untouched(story: &Story, before: &Before) {
 
 /// Waits until another postmaster than `last` runs on the same host and takes rows under the same token. Returns when it started.
 fn restarted(story: &Story, before: &Before, last: &str) -> String {
+    let killed = Instant::now();
     let mut now = String::new();
     wait_until("another postmaster", LONG, || {
         now = story.postmaster(&before.placed.host);
         Ok(now != last)
     })
     .unwrap();
+    println!("         another postmaster after {:?}", killed.elapsed());
     story.rows_flow(before.placed.token, Stamp::now());
     now
 }

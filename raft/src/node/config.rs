@@ -36,7 +36,7 @@ impl Default for Timing {
     /// An fsync of 85 ms was seen on an ordinary disk; openraft's own 50 and 150-300 ms would depose a leader for it. Longer, and the death of a
     /// leader would cost hosts their leases: see [`Timing::stands_after_ms`].
     fn default() -> Self {
-        Self { heartbeat_ms: 200, election_min_ms: 500, election_max_ms: 1_000 }
+        Self { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 1_000 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The storage of a control node: Raft log, applied state, event log and snapshots, on two engines. Opened and used by `node`; the peer network uses
 //! [`snapshot`] and [`events`] to move snapshots. Nothing here knows the network, time, or who leads.
 //!
-//! - [`open`]: opens a data folder, or refuses it with a text that says what to do. [`identity`]: whose data it is.
+//! - [`mod@open`]: opens a data folder, or refuses it with a text that says what to do. [`identity`]: whose data it is.
 //! - [`log`]: the Raft log and the vote. [`state`]: apply. [`shared`]: applied state for readers. [`machine`]: what is replicated.
 //! - [`events`]: the event log, which outlives log purges and snapshot installs. [`snapshot`]: build, receive, install.
 //! - [`codec`], [`pb`]: bytes on disk. [`error`]: why not. [`probe`]: where tests pull the plug.
