@@ -130,6 +130,8 @@ impl Manager {
 
     fn take(&mut self, event: Event) -> Result<(), LedgerError> {
         let now = self.context.clock.now();
+        let workloads = &mut self.workloads;
+        self.context.enforcer.read(|book| workloads.note_lost(book));
         match event {
             Event::Opened(current) => {
                 self.assigned.begin_session(current.session);

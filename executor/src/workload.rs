@@ -99,6 +99,8 @@ pub struct Workload {
     /// Counts beginnings and ends of start steps.
     pub starts: u64,
     pub busy: Busy,
+    /// The right to run it is over: an exit from now on is our doing, and says nothing of the container.
+    pub lost: bool,
     /// The release is on its way: the lease is not claimed any more.
     pub releasing: bool,
     /// What went wrong last, for people.
@@ -154,6 +156,7 @@ impl Workload {
             dead: false,
             starts: 0,
             busy: Busy::default(),
+            lost: false,
             releasing: false,
             message: String::new(),
             touched: 0,
@@ -213,6 +216,9 @@ impl Workload {
 
     /// Applies the restart policy to an exit, as soon as both are known.
     pub fn decide(&mut self, now: HolderTime) {
+        if self.lost {
+            return;
+        }
         let (true, Some(lease), Some(exit)) = (self.undecided, &self.granted, &self.last_exit) else { return };
         self.undecided = false;
         let failed = exit.code != 0 || self.health == InstanceHealth::Unhealthy;

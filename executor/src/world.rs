@@ -50,6 +50,13 @@ impl Workloads {
         }
     }
 
+    /// Notes whose right is over, before any exit is judged.
+    pub fn note_lost(&mut self, book: &DeadlineBook) {
+        for workload in self.all.values_mut() {
+            workload.lost = matches!(book.right(workload.token), Right::Over(_));
+        }
+    }
+
     /// What this host asks to have renewed: all that it holds or wants to begin, until its release is sent.
     #[must_use]
     pub fn claims(&self, book: &DeadlineBook) -> BTreeSet<Token> {

@@ -5,7 +5,7 @@
 //! - [`state`]: the applied state and its reads.
 //! - [`decide`]: (state, command) → events or rejection; every rule between objects. [`evolve`]: (state, event) → state.
 //! - [`apply`]: one log entry through both; what a control node calls.
-//! - [`placement`]: which host a container may go to.
+//! - [`placement`]: which host a container may go to; [`unfit`]: why not.
 //! - [`invariants`]: I1-I9 as far as the state shows them, each a named check.
 //! - [`codec`], [`pb`]: protobuf on disk and wire; gRPC stubs behind feature `rpc`.
 
@@ -23,6 +23,7 @@ pub mod pb;
 pub mod placement;
 pub mod rejection;
 pub mod state;
+pub mod unfit;
 
 pub use command::{Command, Order};
 pub use event::{Event, Fact};

@@ -3,47 +3,14 @@
 
 use serde::Serialize;
 
-use crate::ids::{ContainerId, HostId, VolumeId};
-use crate::noun::container::{Constraint, Container, Port, Relocation, RuntimeKind};
+use crate::ids::HostId;
+use crate::noun::container::{Container, Port, Relocation};
 use crate::noun::host::{Capacity, Health, Host, Scheduling};
 use crate::noun::lease::{Ended, Lease};
 use crate::noun::session::{Cut, Declaration, Guard};
-use crate::noun::volume::{Driver, Takeover, Volume};
+use crate::noun::volume::{Takeover, Volume};
 use crate::state::ClusterState;
-
-/// Why a container may not go to a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Unfit {
-    #[error("the host is {scheduling:?}")]
-    NotOpen { scheduling: Scheduling },
-    #[error("the host has no live session")]
-    NoSession,
-    #[error("the host is {health:?}")]
-    NotLive { health: Health },
-    #[error("the host has no {runtime:?} runtime")]
-    NoRuntime { runtime: RuntimeKind },
-    #[error("the host has no {driver:?} driver, which volume {volume} needs")]
-    NoDriver { volume: VolumeId, driver: Driver },
-    #[error("the host declares no guard")]
-    NoGuard,
-    #[error("volume {volume} with takeover {takeover:?} needs more than guard {guard:?} and cut {cut:?}")]
-    NotGuarded { volume: VolumeId, takeover: Takeover, guard: Guard, cut: Cut },
-    #[error("constraint {constraint} is not met")]
-    Constraint { constraint: Constraint },
-    #[error("container {other} runs there and the two must be apart")]
-    AntiAffinity { other: ContainerId },
-    #[error("host port {port} is taken by container {by}")]
-    PortTaken { port: u16, by: ContainerId },
-    #[error("CPU: {needed} thousandths needed, {free} free")]
-    Cpu { needed: u64, free: u64 },
-    #[error("memory: {needed} bytes needed, {free} free")]
-    Memory { needed: u64, free: u64 },
-    #[error("a move to host {to} is asked for")]
-    MoveElsewhere { to: HostId },
-    #[error("a move away from this host is asked for")]
-    MoveAway,
-}
+pub use crate::unfit::Unfit;
 
 /// Whether `container` may go to `host` now. Does not ask whether the container and its volumes are free: that is the grant's rule.
 ///

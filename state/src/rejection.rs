@@ -7,7 +7,7 @@ use crate::noun::host::Scheduling;
 use crate::noun::lease::Phase;
 use crate::noun::session::{Cut, Guard};
 use crate::noun::volume::{Driver, Takeover};
-use crate::placement::Unfit;
+use crate::unfit::Unfit;
 
 /// What kind of "no" it is; the CLI's exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

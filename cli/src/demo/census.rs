@@ -1,12 +1,12 @@
 //! Which processes belong to the demo, and their end. Called for a power cut of one host and when everything is taken down. Must never
-//! touch a process that the demo did not start: it has to run this very binary, as one of the parts the demo is made of, and to
-//! name the demo's own scratch folder, which nobody else has.
+//! touch a process that the demo did not start: it has to run the berth binary, as one of the parts the demo is made of, and to name
+//! the demo's own scratch folder, which nobody else has.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_executor::runtime::kill;
@@ -34,8 +34,7 @@ pub struct Member {
 /// # Errors
 /// /proc cannot be read.
 pub fn members(folder: &Path) -> io::Result<Vec<Member>> {
-    let own = std::fs::metadata("/proc/self/exe")?;
-    let own = (own.dev(), own.ino());
+    let own = Program::of("/proc/self".as_ref())?;
     let mut members = vec![];
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -43,7 +42,7 @@ pub fn members(folder: &Path) -> io::Result<Vec<Member>> {
         let Ok(arguments) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let arguments: Vec<OsString> = arguments.split(|byte| *byte == 0).map(|bytes| OsString::from_vec(bytes.to_vec())).collect();
         let Some(part) = arguments.get(1).and_then(|part| part.to_str()).filter(|part| PARTS.contains(part)) else { continue };
-        let same_binary = std::fs::metadata(entry.path().join("exe")).is_ok_and(|exe| (exe.dev(), exe.ino()) == own);
+        let same_binary = Program::of(&entry.path()).is_ok_and(|program| program.is_same(&own));
         let works_there = std::fs::read_link(entry.path().join("cwd")).is_ok_and(|at| at.starts_with(folder));
         if !same_binary || !(works_there || arguments.iter().any(|argument| names(argument.as_bytes(), folder))) {
             continue;
@@ -54,6 +53,28 @@ pub fn members(folder: &Path) -> io::Result<Vec<Member>> {
     }
     members.sort_by_key(|member| (member.part != "executor", member.pid));
     Ok(members)
+}
+
+/// The file that a process runs.
+struct Program {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Program {
+    fn of(process: &Path) -> io::Result<Self> {
+        let exe = process.join("exe");
+        let (path, file) = (std::fs::read_link(&exe)?, std::fs::metadata(&exe)?);
+        // What the kernel says of a file that was replaced meanwhile, as by a build.
+        let path = path.as_os_str().as_bytes();
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        Ok(Self { path: OsString::from_vec(path.to_vec()).into(), file: (file.dev(), file.ino()) })
+    }
+
+    /// The same file, or another one in its place: executors start what is there when they start it.
+    fn is_same(&self, other: &Self) -> bool {
+        self.file == other.file || self.path == other.path
+    }
 }
 
 /// Whether the argument is a path in `folder`, or ends in one (`--data-dir=…`).

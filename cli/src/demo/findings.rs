@@ -103,7 +103,7 @@ impl Findings {
             lines.push(format!("Good: one writer at a time, nothing lost. {} s.", self.duration_ms.div_ceil(1_000)));
         } else {
             lines.push(format!("WRONG: {} findings.", self.wrong.len()));
-            lines.extend(self.wrong.iter().take(20).map(|what| format!("  {what}")));
+            lines.extend(self.wrong.iter().take(10).map(|what| format!("  {what}")));
         }
         lines.push(String::new());
         lines.join("\n")

@@ -154,6 +154,10 @@ impl<'a> Story<'a> {
         self.talk.part(&format!("The host of the writer dies: {host}"));
         self.faults.push(Fault::now(Deed::HostKilled { host: host.clone() }));
         let killed = self.stage.cut_power(&host).await?;
+        anyhow::ensure!(
+            killed.iter().any(|member| member.part == "witness"),
+            "the writer was not on {host} when everything there was killed"
+        );
         self.talk
             .step(&format!("SIGKILL to the executor of {host} and all it runs, {} processes at once, as a power cut would", killed.len()));
         self.talk.more("Silence does not prove that it stopped writing. First its lease has to run out by every clock: at the latest");

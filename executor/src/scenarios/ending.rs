@@ -8,7 +8,7 @@ use berth_state::noun::lease::{InstanceState, Phase};
 
 use crate::testing::control::Mode;
 use crate::testing::lease;
-use crate::testing::rig::{Rig, eventually, never};
+use crate::testing::rig::{HOLD, Rig, eventually, never};
 
 fn add(rig: &Rig, name: &str, change: impl FnOnce(&mut ContainerSpec)) {
     let mut spec = lease(1).spec;
@@ -105,6 +105,21 @@ async fn an_instance_that_ended_for_good_is_released_as_finished() {
     let release = rig.control.releases().pop().unwrap();
     assert!(release.finished);
     assert_eq!(release.exit.unwrap().code, 0);
+    executor.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_that_the_deadline_killed_is_not_finished() {
+    let rig = Rig::new();
+    add(&rig, "job", |spec| spec.restart = RestartPolicy::Never);
+    let executor = rig.started().await;
+    let token = rig.run("job").await;
+    rig.control.set(Mode::Silent);
+    rig.clock.advance_ms(HOLD);
+    eventually("killed", || rig.machine.running().is_empty()).await;
+    rig.control.set(Mode::Answer);
+    rig.ended(token).await;
+    assert!(!rig.control.releases().pop().unwrap().finished);
     executor.stop().await.unwrap();
 }
 

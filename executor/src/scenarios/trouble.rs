@@ -13,7 +13,7 @@ async fn a_hanging_mount_holds_up_nobody_else() {
     let rig = Rig::new();
     rig.container_with_volume("stuck", "v1");
     rig.container_with_volume("fine", "v2");
-    rig.machine.hang_mount("v1");
+    rig.machine.hang_mount("v1", true);
     let executor = rig.started().await;
     let stuck = rig.control.grant("stuck");
     eventually("mounting", || rig.machine.count("attach v1") == 1).await;
@@ -77,6 +77,23 @@ async fn a_start_that_outlasts_its_right_is_undone() {
 }
 
 #[tokio::test]
+async fn a_right_that_is_lost_while_mounting_leads_no_further() {
+    let rig = Rig::new();
+    rig.container_with_volume("db", "v1");
+    rig.machine.hang_mount("v1", true);
+    let executor = rig.started().await;
+    rig.control.grant("db");
+    eventually("mounting", || rig.machine.count("attach v1") == 1).await;
+    rig.control.set(Mode::Silent);
+    rig.clock.advance_ms(HOLD);
+    rig.machine.hang_mount("v1", false);
+    eventually("mounted after all", || rig.machine.count("mount v1") == 1).await;
+    never("marked without a right", || rig.data.path().join("v1/.berth").exists()).await;
+    eventually("unmounted", || rig.machine.count("unmount v1") == 1).await;
+    executor.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_second_lease_on_the_same_volume_waits_for_the_first_to_be_wound_up() {
     let rig = Rig::new();
     rig.container_with_volume("db", "v1");
@@ -114,7 +131,7 @@ async fn a_ledger_that_cannot_be_written_kills_everything_and_ends_the_process()
 async fn a_crash_between_record_and_start_is_wound_up() {
     let rig = Rig::new();
     rig.container_with_volume("db", "v1");
-    rig.machine.hang_mount("v1");
+    rig.machine.hang_mount("v1", true);
     let executor = rig.started().await;
     let token = rig.control.grant("db");
     eventually("recorded and attached", || rig.machine.count("attach v1") == 1).await;

@@ -102,8 +102,8 @@ impl FakeMachine {
         self.with(|m| if hang { m.hang_start.insert(container.to_owned()) } else { m.hang_start.remove(container) });
     }
 
-    pub fn hang_mount(&self, volume: &str) {
-        self.with(|m| m.hang_mount.insert(volume.to_owned()));
+    pub fn hang_mount(&self, volume: &str, hang: bool) {
+        self.with(|m| if hang { m.hang_mount.insert(volume.to_owned()) } else { m.hang_mount.remove(volume) });
     }
 
     pub fn immortal(&self, container: &str, is: bool) {
@@ -257,8 +257,8 @@ impl VolumeDriver for FakeMachine {
     }
 
     async fn mount(&self, request: &VolumeRequest) -> Result<PathBuf, VolumeError> {
-        if self.inner.lock().unwrap().hang_mount.contains(request.volume.as_str()) {
-            std::future::pending::<()>().await;
+        while self.inner.lock().unwrap().hang_mount.contains(request.volume.as_str()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.with(|m| m.log.push(format!("mount {}", request.volume)));
         Ok(PathBuf::from(&request.options["path"]))

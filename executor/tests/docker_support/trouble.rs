@@ -193,6 +193,20 @@ async fn changes_wake_the_waiter_again_after_the_engine_went_away() {
 }
 
 #[tokio::test]
+async fn the_waiter_is_woken_until_the_listing_shows_an_exit() {
+    let Some(rig) = Rig::new("the_waiter_is_woken_until_the_listing_shows_an_exit").await else { return };
+    let spec = rig.spec(FOR_EVER);
+    let handle = rig.start_ready(&spec).await;
+    // As the kernel or a person would, past the runtime.
+    kill_now(&handle).unwrap();
+    let started = Instant::now();
+    while rig.runtime.list().await.unwrap()[0].state == InstanceState::Running {
+        rig.runtime.changed(BOUND).await;
+    }
+    assert!(started.elapsed() < BOUND, "woken once, before the listing showed the exit, and never again");
+}
+
+#[tokio::test]
 async fn one_hung_engine_call_does_not_hold_up_another_engine_or_the_clock() {
     let Some(rig) = Rig::new("one_hung_engine_call_does_not_hold_up_another_engine_or_the_clock").await else { return };
     let proxy = Proxy::new(super::docker_support::socket());

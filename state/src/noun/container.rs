@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::ids::{ContainerId, HostId, LeaseId, Revision, Time, Token, Version, VolumeId};
+use crate::noun::ending::{Ended, Exit};
 use crate::noun::host::Capacity;
-use crate::noun::lease::{Ended, Exit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Container {

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod container;
+pub mod ending;
 pub mod fence;
 pub mod host;
 pub mod lease;

@@ -22,6 +22,8 @@ use super::labels::Owner;
 
 /// Not `exec_*` and `health_status`: our own health checks would wake the reconciler all the time.
 const ACTIONS: [&str; 7] = ["create", "start", "die", "oom", "destroy", "pause", "unpause"];
+/// After an event it is looked again so much later, and so much later again: the engine (seen with 20.10) tells of a death before its listing shows it.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,8 @@ pub(super) struct Events {
 #[derive(Default)]
 struct Feed {
     stream: Option<EventStream>,
+    /// How many looks of `LOOK_AGAIN` the last event has had, and when the next one is due.
+    again: Option<(usize, Pin<Box<Sleep>>)>,
     back_off: Option<Duration>,
     /// Kept across calls, so that short waits add up to the whole pause.
     pause: Option<Pin<Box<Sleep>>>,
@@ -72,9 +76,20 @@ impl Feed {
                 }
                 continue;
             };
-            match stream.next().await {
+            let next = match self.again.as_mut() {
+                None => stream.next().await,
+                Some((looks, due)) => tokio::select! {
+                    next = stream.next() => next,
+                    () = due => {
+                        let looks = *looks + 1;
+                        self.again = look_again(looks);
+                        return;
+                    }
+                },
+            };
+            match next {
                 Some(Ok(_event)) => {
-                    (self.back_off, self.pause) = (None, None);
+                    (self.back_off, self.pause, self.again) = (None, None, None);
                     // One hint for all that is there already.
                     while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
                     return;
@@ -93,6 +108,10 @@ impl Feed {
         self.back_off = Some(back_off);
         self.pause = Some(Box::pin(tokio::time::sleep(back_off)));
     }
+}
+
+fn look_again(looks: usize) -> Option<(usize, Pin<Box<Sleep>>)> {
+    LOOK_AGAIN.get(looks).map(|wait| (looks, Box::pin(tokio::time::sleep(*wait))))
 }
 
 /// A stream that starts at the engine's own present, so that nothing falls between asking and listening.
