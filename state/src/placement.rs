@@ -1,8 +1,6 @@
 //! Placement: which host a container may go to, and why not the others. Pure; asked by `decide` (the grant rule), by the leader's placement loop
 //! and by `berth why`, so that all three say the same.
 
-use serde::Serialize;
-
 use crate::ids::HostId;
 use crate::noun::container::{Container, Port, Relocation};
 use crate::noun::host::{Capacity, Health, Host, Scheduling};

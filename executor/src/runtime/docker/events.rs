@@ -89,7 +89,7 @@ impl Feed {
             };
             match next {
                 Some(Ok(_event)) => {
-                    (self.back_off, self.pause, self.again) = (None, None, None);
+                    (self.back_off, self.pause, self.again) = (None, None, look_again(0));
                     // One hint for all that is there already.
                     while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
                     return;
