@@ -205,6 +205,16 @@ impl DeadlineBook {
         self.entries.get(&token).map_or(Right::Never, |entry| entry.right)
     }
 
+    /// Whether a right there was is over at `now`, whether or not the enforcer has looked since.
+    #[must_use]
+    pub fn is_over(&self, token: Token, now: HolderTime) -> bool {
+        match self.right(token) {
+            Right::Over(_) => true,
+            Right::Until(deadline) => now >= deadline,
+            Right::Never => false,
+        }
+    }
+
     /// I11: whether attach, mount or create may happen at `now`.
     #[must_use]
     pub fn may_act(&self, token: Token, now: HolderTime) -> bool {

@@ -76,6 +76,8 @@ pub enum ExecutorError {
     Clock(#[from] ClockError),
     #[error("the ledger cannot be used")]
     Ledger(#[from] LedgerError),
+    #[error("the deadline thread has ended: nothing may run without it")]
+    Unenforced,
     #[error(transparent)]
     Endpoint(#[from] BadEndpoint),
     #[error("cannot start: {what}")]
@@ -173,7 +175,7 @@ impl Executor {
     /// Until `shutdown`; then returns and leaves running what runs.
     ///
     /// # Errors
-    /// When the ledger cannot be written: everything has been killed by then, and the process is to end.
+    /// When the ledger cannot be written, or the deadline thread has ended: everything has been killed by then, and the process is to end.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ExecutorError> {
         let enforcer = self.context.enforcer.clone();
         // Rights and kill handles of an earlier process first, then the thread: what is overdue is killed by its first look.
@@ -189,7 +191,7 @@ impl Executor {
         let result = self.run_parts(workloads, &state, Arc::clone(&thread), inner.clone()).await;
         inner.cancel();
         if let Err(error) = &result {
-            error!(%error, "the ledger failed: killing every instance");
+            error!(%error, "cannot go on: killing every instance");
             // First the rights, so that a start under way undoes itself; it is waited for, because only then its kill handle is known.
             enforcer.book(|book| book.lose_all(Lost::LedgerFailed));
             context.tasks.ended(LAST_WAIT).await;
@@ -198,7 +200,7 @@ impl Executor {
         context.tasks.cut_off();
         context.tasks.ended(TIDY).await;
         drop(thread);
-        result.map_err(ExecutorError::Ledger)
+        result
     }
 
     async fn run_parts(
@@ -207,7 +209,7 @@ impl Executor {
         state: &LedgerState,
         thread: Arc<EnforcerThread>,
         shutdown: CancellationToken,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), ExecutorError> {
         let context = self.context;
         let (events, received) = mpsc::channel(EVENTS);
         let (claims, claimed) = watch::channel(BTreeSet::new());
@@ -228,9 +230,9 @@ impl Executor {
         };
         let manager = Manager::new(Arc::clone(&context), assigned, workloads, published, (events, received), shutdown.clone());
         tokio::select! {
-            result = manager.run() => result,
+            result = manager.run() => result.map_err(ExecutorError::Ledger),
             result = keeper.run(shutdown.clone()) => result,
-            result = save_rights(Arc::clone(&context), newest, shutdown.clone()) => result,
+            result = save_rights(Arc::clone(&context), newest, shutdown.clone()) => result.map_err(ExecutorError::Ledger),
             () = report::report(Arc::clone(&context), statuses) => Ok(()),
             () = logs::serve(Arc::clone(&context), log_sources) => Ok(()),
         }

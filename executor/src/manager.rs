@@ -131,7 +131,7 @@ impl Manager {
     fn take(&mut self, event: Event) -> Result<(), LedgerError> {
         let now = self.context.clock.now();
         let workloads = &mut self.workloads;
-        self.context.enforcer.read(|book| workloads.note_lost(book));
+        self.context.enforcer.read(|book| workloads.note_lost(book, now));
         match event {
             Event::Opened(current) => {
                 self.assigned.begin_session(current.session);

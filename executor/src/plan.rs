@@ -7,7 +7,7 @@ use berth_state::ids::Token;
 use berth_state::noun::container::RuntimeKind;
 
 use crate::clock::HolderTime;
-use crate::deadline::{DeadlineBook, Right};
+use crate::deadline::DeadlineBook;
 use crate::workload::{Seen, Wish, Workload};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +59,7 @@ pub fn plan(world: &World<'_>) -> Vec<(Token, Step)> {
 }
 
 fn step(world: &World<'_>, w: &Workload) -> Option<Step> {
-    let over = match world.book.right(w.token) {
-        Right::Over(_) => true,
-        Right::Until(deadline) => world.now >= deadline,
-        Right::Never => false,
-    };
+    let over = world.book.is_over(w.token, world.now);
     match w.wish {
         // Absent from the set, or no longer renewable: the control plane has it ended, or will.
         Wish::Closed | Wish::Ended => stop(world, w, true),

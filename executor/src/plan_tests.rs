@@ -4,7 +4,7 @@ use berth_state::ids::{Revision, Time};
 use berth_state::noun::lease::{Exit, InstanceHealth, Lease, Phase, RevokeReason, Revoked};
 
 use super::*;
-use crate::deadline::Lost;
+use crate::deadline::{Lost, Right};
 use crate::testing::{lease, record, with_volume};
 use crate::workload::Ending;
 

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::assignments::{Follower, Position};
 use crate::control::{LinkError, OpenRequest, Opened};
 use crate::deadline::Lost;
+use crate::executor::ExecutorError;
 use crate::keepalive::{End, Keepalives};
 use crate::ledger::LedgerError;
 use crate::manager::Event;
@@ -54,13 +55,13 @@ impl SessionKeeper {
     /// Until `shutdown`; ends early only when the ledger cannot be written.
     ///
     /// # Errors
-    /// [`LedgerError`]: fatal.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), LedgerError> {
+    /// Fatal: the ledger cannot be written, or nobody enforces deadlines any more.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ExecutorError> {
         let Some(result) = shutdown.run_until_cancelled(self.keep()).await else { return Ok(()) };
         result
     }
 
-    async fn keep(&mut self) -> Result<(), LedgerError> {
+    async fn keep(&mut self) -> Result<(), ExecutorError> {
         loop {
             let current = self.open().await?;
             let (session, host) = (current.session, &self.host);
@@ -74,14 +75,7 @@ impl SessionKeeper {
             self.current.send_replace(None);
             match end {
                 End::Gone => warn!(%session, "session is gone: all its leases with it"),
-                End::Unenforced => {
-                    error!("the deadline thread has ended: nothing is renewed any more");
-                    return Err(LedgerError::Io {
-                        action: "enforce deadlines beside",
-                        path: "the ledger".into(),
-                        source: std::io::Error::other("the deadline thread has ended"),
-                    });
-                }
+                End::Unenforced => return Err(ExecutorError::Unenforced),
             }
         }
     }

@@ -51,9 +51,9 @@ impl Workloads {
     }
 
     /// Notes whose right is over, before any exit is judged.
-    pub fn note_lost(&mut self, book: &DeadlineBook) {
+    pub fn note_lost(&mut self, book: &DeadlineBook, now: HolderTime) {
         for workload in self.all.values_mut() {
-            workload.lost = matches!(book.right(workload.token), Right::Over(_));
+            workload.lost = book.is_over(workload.token, now);
         }
     }
 

@@ -89,7 +89,7 @@ async fn a_right_that_is_lost_while_mounting_leads_no_further() {
     rig.machine.hang_mount("v1", false);
     eventually("mounted after all", || rig.machine.count("mount v1") == 1).await;
     never("marked without a right", || rig.data.path().join("v1/.berth").exists()).await;
-    eventually("unmounted", || rig.machine.count("unmount v1") == 1).await;
+    rig.in_time("unmounted", || rig.machine.count("unmount v1") == 1).await;
     executor.stop().await.unwrap();
 }
 
