@@ -94,6 +94,22 @@ async fn a_right_that_is_lost_while_mounting_leads_no_further() {
 }
 
 #[tokio::test]
+async fn a_right_that_is_lost_while_creating_starts_nothing() {
+    let rig = Rig::new();
+    rig.container("db");
+    rig.machine.hang_create("db", true);
+    let executor = rig.started().await;
+    let token = rig.control.grant("db");
+    eventually("creating", || rig.machine.count(&format!("create db-{token}-1")) == 1).await;
+    rig.control.set(Mode::Silent);
+    rig.clock.advance_ms(HOLD);
+    rig.machine.hang_create("db", false);
+    eventually("created after all", || rig.machine.exists(&format!("db-{token}-1"))).await;
+    never("started without a right", || rig.machine.count(&format!("start db-{token}-1")) > 0).await;
+    executor.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_second_lease_on_the_same_volume_waits_for_the_first_to_be_wound_up() {
     let rig = Rig::new();
     rig.container_with_volume("db", "v1");

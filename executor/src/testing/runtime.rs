@@ -28,6 +28,7 @@ struct Inner {
     /// In order: `create c1-11-1`, `start c1-11-1`, `stop …`, `kill …` (through the runtime), `killed …` (by the enforcer).
     log: Vec<String>,
     fail_create: BTreeSet<String>,
+    hang_create: BTreeSet<String>,
     hang_start: BTreeSet<String>,
     /// Instances of these ignore every kill.
     immortal: BTreeSet<String>,
@@ -98,6 +99,10 @@ impl FakeMachine {
         self.with(|m| m.fail_create.insert(container.to_owned()));
     }
 
+    pub fn hang_create(&self, container: &str, hang: bool) {
+        self.with(|m| if hang { m.hang_create.insert(container.to_owned()) } else { m.hang_create.remove(container) });
+    }
+
     pub fn hang_start(&self, container: &str, hang: bool) {
         self.with(|m| if hang { m.hang_start.insert(container.to_owned()) } else { m.hang_start.remove(container) });
     }
@@ -159,8 +164,11 @@ impl Runtime for FakeMachine {
     }
 
     async fn create(&self, spec: &InstanceSpec) -> Result<(), RuntimeError> {
+        self.with(|m| m.log.push(format!("create {}", name(&spec.key))));
+        while self.inner.lock().unwrap().hang_create.contains(&spec.key.container) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.with(|m| {
-            m.log.push(format!("create {}", name(&spec.key)));
             if m.fail_create.contains(&spec.key.container) {
                 return Err(RuntimeError::ImageMissing { image: "nothing".to_owned() });
             }

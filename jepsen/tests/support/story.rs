@@ -185,7 +185,7 @@ impl Story {
         let granted: Vec<Token> =
             self.told(before).iter().filter_map(|t| if let Told::Granted(token) = t { Some(*token) } else { None }).collect();
         let expected = if placed.token == before.placed.token { vec![] } else { vec![placed.token] };
-        assert_eq!(granted, expected, "{}: one lease for each takeover and none without", before.case);
+        assert_eq!(granted, expected, "{}: one lease for each takeover and none without: {told:?}", before.case);
         assert!(placed.token >= before.placed.token);
     }
 

@@ -101,9 +101,12 @@ async fn work(folder: &Path, probe: Probe) {
 
 /// Runs the child until it is killed.
 fn killed_at(folder: &Path, point: Point, pass: u64) -> Promised {
+    // What the child makes beside its store cannot be removed by it: it is killed.
+    let scratch = tempfile::tempdir().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child_that_works_until_it_is_killed", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
+        .env("TMPDIR", scratch.path())
         .env(AT, format!("{point:?}:{pass}"))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
