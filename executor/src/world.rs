@@ -258,3 +258,54 @@ fn postpone(workload: &mut Workload, error: &StepError, now: HolderTime) {
     workload.stop_at = now.plus_ms(RETRY_MS);
     workload.message = error.to_string();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::lease;
+
+    const NOW: HolderTime = HolderTime(1_000_000_000);
+    const T: Token = Token(11);
+
+    fn launching() -> (Workloads, u64) {
+        let mut workloads = Workloads::default();
+        workloads.insert(Workload::from_lease(&lease(11)));
+        let starts = workloads.begin(T, Step::Launch { attempt: 1 });
+        (workloads, starts)
+    }
+
+    fn dead(workloads: &Workloads) -> bool {
+        workloads.all()[&T].dead
+    }
+
+    #[test]
+    fn a_kill_beside_a_start_proves_nothing() {
+        let (mut workloads, _) = launching();
+        let kill = workloads.begin(T, Step::Kill);
+        workloads.end(T, kill, StepDone::Killed(Ok(())), NOW);
+        assert!(!dead(&workloads), "the start is still under way");
+    }
+
+    #[test]
+    fn a_kill_that_began_before_a_start_had_ended_proves_nothing() {
+        let (mut workloads, launch) = launching();
+        let kill = workloads.begin(T, Step::Kill);
+        workloads.end(T, launch, StepDone::Launched(Ok(())), NOW);
+        workloads.end(T, kill, StepDone::Killed(Ok(())), NOW);
+        assert!(!dead(&workloads), "it may have looked before the start");
+        let kill = workloads.begin(T, Step::Kill);
+        workloads.end(T, kill, StepDone::Killed(Ok(())), NOW);
+        assert!(dead(&workloads));
+    }
+
+    #[test]
+    fn what_was_seen_before_a_step_ended_is_no_news() {
+        let (mut workloads, launch) = launching();
+        let before = workloads.counter();
+        workloads.end(T, launch, StepDone::Launched(Ok(())), NOW);
+        workloads.observed(T, before, None, NOW);
+        assert!(workloads.all()[&T].running());
+        workloads.observed(T, workloads.counter(), None, NOW);
+        assert!(!workloads.all()[&T].running());
+    }
+}

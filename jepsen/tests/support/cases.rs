@@ -2,7 +2,7 @@
 //! test in turn; each leaves all hosts live, for the next.
 
 use crate::story::{Before, CONTAINER, LONG, Outcome, Story};
-use berth_jepsen::e2e::{Stamp, Told, postmaster_pid};
+use berth_jepsen::e2e::{Stamp, Told, overlaps, postmaster_pid};
 use berth_jepsen::lab::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
@@ -93,6 +93,17 @@ pub fn a_restarted_executor_finds_its_postgres_again(story: &mut Story) {
     story.for_a_whole_lease("the writer's connection beside the new executor", || story.writer.connections() == before.connections);
     untouched(story, &before);
     story.after(&before, Outcome::default());
+}
+
+/// The negative control on the real chain, last because it harms the data: an executor that is dead enforces no deadline (docs: guard `executor`, the
+/// weakest), so a host that is then cut off goes on writing. Were the watchers blind to that, nothing above would be proven. A stronger guard ends this.
+pub fn without_its_executor_a_host_that_is_cut_off_is_seen_to_be_up_beside_the_next(story: &mut Story) {
+    let before = story.before("no enforcement");
+    let host = &before.placed.host;
+    story.cluster.kill_executor(host).unwrap();
+    story.cluster.host(host).unwrap().docker.partition().unwrap();
+    wait_until("the watchers to see Postgres up twice", LONG, || Ok(!overlaps(&story.lives()).is_empty())).unwrap();
+    println!("         noticed: {}", overlaps(&story.lives())[0]);
 }
 
 /// The same postmaster, host and token as before the case, rows flowing, and no step of any lease.

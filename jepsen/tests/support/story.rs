@@ -182,8 +182,8 @@ impl Story {
         let shown = self.fence.tokens();
         assert_eq!(falls(&shown), vec![], "the tokens in the volume: {shown:?}");
         assert_eq!(shown.last(), Some(&placed.token), "the volume's fence file shows the present holder: {shown:?}");
-        let granted: Vec<Token> =
-            self.told(before).iter().filter_map(|t| if let Told::Granted(token) = t { Some(*token) } else { None }).collect();
+        let told = self.told(before);
+        let granted: Vec<Token> = told.iter().filter_map(|t| if let Told::Granted(token) = t { Some(*token) } else { None }).collect();
         let expected = if placed.token == before.placed.token { vec![] } else { vec![placed.token] };
         assert_eq!(granted, expected, "{}: one lease for each takeover and none without: {told:?}", before.case);
         assert!(placed.token >= before.placed.token);
