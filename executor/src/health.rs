@@ -11,7 +11,7 @@ use berth_state::noun::lease::InstanceHealth;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::manager::Event;
+use crate::event::Event;
 use crate::runtime::{InstanceKey, Runtime};
 use crate::runtimes::Runtimes;
 use crate::workload::Workload;

@@ -9,7 +9,7 @@ use berth_state::noun::lease::Lease;
 
 use crate::runtime::spec::{MountSpec, PortSpec};
 use crate::runtime::{InstanceKey, InstanceSpec};
-use crate::steps::StepError;
+use crate::step_done::StepError;
 
 /// # Errors
 /// When a volume of the container is not mounted: a defect of the plan, or a spec that names a volume the lease does not hold.

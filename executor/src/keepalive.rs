@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tracing::{debug, warn};
 
+use crate::context::Context;
+use crate::context::Current;
 use crate::control::LinkError;
 use crate::deadline::Heard;
-use crate::session::Current;
-use crate::steps::Context;
 
 /// Under way at once: more would only wait behind the same broken connection.
 const MAX_IN_FLIGHT: usize = 4;

@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::clock::HolderTime;
+use crate::context::Context;
 use crate::deadline::Lost;
 use crate::enforcer::Enforcer;
+use crate::event::Event;
 use crate::ledger::{LedgerState, Record};
-use crate::manager::Event;
 use crate::runtime::{InstanceKey, InstanceState, Observed, RuntimeError};
-use crate::steps::Context;
 use crate::workload::Workload;
 use crate::world::Workloads;
 

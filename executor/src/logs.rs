@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::debug;
 
+use crate::context::Context;
+use crate::context::Current;
 use crate::control::{LogDelivery, LogOrder};
-use crate::manager::LogSources;
+use crate::event::LogSources;
 use crate::runtime::LogOptions;
-use crate::session::Current;
-use crate::steps::Context;
 
 /// Deliveries on their way to the leader.
 const DELIVERIES: usize = 64;

@@ -1,63 +1,29 @@
 //! The manager: the one task that owns assignments and workloads. Takes facts in, plans, hands steps to tasks of their own, and publishes what follows
 //! (claims, statuses, where logs are). Waits for nothing but the next fact.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_state::ids::{LeaseId, SessionId, Token};
+use berth_state::ids::{SessionId, Token};
 use berth_state::noun::container::RuntimeKind;
-use berth_state::noun::lease::{InstanceHealth, InstanceStatus};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::assignments::{AssignedSet, AssignmentBook, Position};
+use crate::context::Context;
+use crate::event::{Event, LogSources, Statuses};
 use crate::health::Checks;
 use crate::ledger::LedgerError;
 use crate::leftovers::Leftovers;
 use crate::observer;
 use crate::plan::{Step, World, plan};
 use crate::runtime::{InstanceKey, Observed};
-use crate::session::Current;
-use crate::steps::{Context, StepDone};
 use crate::world::Workloads;
 
-/// Facts that wait for the manager; their senders wait beyond it. The manager handles one in microseconds.
-pub const EVENTS: usize = 256;
 /// Plans also depend on time alone (back-offs, deadlines).
 const TICK: Duration = Duration::from_millis(50);
-
-/// A fact.
-pub enum Event {
-    Opened(Current),
-    Assigned {
-        session: SessionId,
-        set: AssignedSet,
-    },
-    /// What a runtime has, as of the step counter read before it was asked.
-    Observed {
-        kind: RuntimeKind,
-        at: u64,
-        instances: Vec<Observed>,
-    },
-    StepEnded {
-        token: Token,
-        starts: u64,
-        done: StepDone,
-    },
-    /// A leftover instance is dead and removed.
-    LeftoverGone(InstanceKey),
-    Health {
-        key: InstanceKey,
-        health: InstanceHealth,
-    },
-}
-
-/// Where the logs of a token are.
-pub type LogSources = BTreeMap<Token, (RuntimeKind, InstanceKey)>;
-/// What is to be reported.
-pub type Statuses = BTreeMap<(LeaseId, Token), InstanceStatus>;
 
 /// What the manager publishes.
 pub struct Published {

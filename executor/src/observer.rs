@@ -8,7 +8,7 @@ use berth_state::noun::container::RuntimeKind;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::manager::Event;
+use crate::event::Event;
 use crate::runtimes::Runtimes;
 
 /// Hints of change may be lost; then this is how late it is noticed.

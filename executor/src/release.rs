@@ -5,9 +5,10 @@ use berth_state::ids::{SessionId, Token};
 use berth_state::rejection::Rejection;
 use tracing::{info, warn};
 
+use crate::context::Context;
 use crate::control::{LinkError, ReleaseRequest};
 use crate::ledger::{LedgerError, PendingRelease};
-use crate::steps::{Context, StepError};
+use crate::step_done::StepError;
 use crate::workload::Workload;
 
 impl Context {

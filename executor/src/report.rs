@@ -8,10 +8,10 @@ use berth_state::ids::SessionId;
 use tokio::sync::watch;
 use tracing::debug;
 
+use crate::context::Context;
+use crate::context::Current;
 use crate::control::{LinkError, ReportRequest};
-use crate::manager::Statuses;
-use crate::session::Current;
-use crate::steps::Context;
+use crate::event::Statuses;
 
 /// A start goes through several states in a moment; only where it rests is news.
 const DEBOUNCE: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_state::command::OpenSession;
-use berth_state::ids::{BootId, ClusterId, HostId, Incarnation, Revision, SessionId, Token};
+use berth_state::ids::{BootId, HostId, Revision, Token};
 use berth_state::noun::host::HostSpec;
 use berth_state::noun::session::{Declaration, Guard};
 use berth_state::rejection::Rejection;
@@ -16,27 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::assignments::{Follower, Position};
+use crate::context::{Context, Current};
 use crate::control::{LinkError, OpenRequest, Opened};
 use crate::deadline::Lost;
+use crate::event::Event;
 use crate::executor::ExecutorError;
 use crate::keepalive::{End, Keepalives};
 use crate::ledger::LedgerError;
-use crate::manager::Event;
-use crate::steps::Context;
 
 /// Between tries to open a session, and to follow assignments again.
 const RETRY: Duration = Duration::from_millis(300);
 /// When somebody else still has the host's session: its end takes wait(T) at least.
 const CONFLICT_RETRY: Duration = Duration::from_secs(1);
-
-/// The session as it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Current {
-    pub cluster: ClusterId,
-    pub incarnation: Incarnation,
-    pub session: SessionId,
-    pub ttl_ms: u64,
-}
 
 /// Keeps the session.
 pub struct SessionKeeper {

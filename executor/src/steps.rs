@@ -6,145 +6,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_state::ids::{BootId, HostId, Token, VolumeId};
+use berth_state::ids::{Token, VolumeId};
 use berth_state::noun::lease::{Exit, Lease, LeasedVolume};
 use berth_state::noun::session::Cut;
 use berth_state::noun::volume::Driver;
-use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::info;
 
-use crate::clock::HolderClock;
-use crate::control::ControlPlane;
+use crate::context::{Context, Current};
 use crate::deadline::Right;
-use crate::enforcer::Enforcer;
 use crate::instance::instance_spec;
-use crate::ledger::{Ledger, LedgerError, MountedVolume, Record};
+use crate::ledger::{MountedVolume, Record};
 use crate::plan::Step;
-use crate::random::Random;
-use crate::runtime::{InstanceKey, InstanceState, Runtime, RuntimeError};
-use crate::runtimes::Runtimes;
-use crate::session::Current;
-use crate::volumes::{VolumeDriver, VolumeError, VolumeRequest, fence_file};
+use crate::runtime::{InstanceKey, InstanceState, Runtime};
+use crate::step_done::{StepDone, StepError};
+use crate::volumes::{VolumeDriver, VolumeRequest, fence_file};
 use crate::workload::Workload;
-
-/// Why a step did not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    #[error("there is no right to act now")]
-    NoRight,
-    #[error("{reason}")]
-    Failed { reason: String, may_succeed_later: bool },
-    /// Fatal for the process.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-impl From<RuntimeError> for StepError {
-    fn from(error: RuntimeError) -> Self {
-        let may_succeed_later = error.may_succeed_later();
-        Self::Failed { reason: with_causes(&error), may_succeed_later }
-    }
-}
-
-impl From<VolumeError> for StepError {
-    fn from(error: VolumeError) -> Self {
-        Self::Failed { reason: with_causes(&error), may_succeed_later: true }
-    }
-}
-
-impl StepError {
-    pub(crate) fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed { reason: reason.into(), may_succeed_later: true }
-    }
-}
-
-/// An error with what caused it, in one line: it is shown through the lease.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(lower) = cause {
-        text = format!("{text}: {lower}");
-        cause = lower.source();
-    }
-    text
-}
-
-/// How a step ended.
-#[derive(Debug)]
-pub enum StepDone {
-    Prepared(Result<(), StepError>),
-    Launched(Result<(), StepError>),
-    Killed(Result<(), StepError>),
-    /// With its exit, where the runtime knows it.
-    Stopped(Result<Option<Exit>, StepError>),
-    Unmounted(Result<(), StepError>),
-    Released(Result<(), StepError>),
-}
-
-impl StepDone {
-    /// The ledger error that ends the process, if that is how it ended.
-    pub fn fatal(self) -> Result<Self, LedgerError> {
-        match self {
-            Self::Prepared(Err(StepError::Ledger(error)))
-            | Self::Launched(Err(StepError::Ledger(error)))
-            | Self::Killed(Err(StepError::Ledger(error)))
-            | Self::Stopped(Err(StepError::Ledger(error)))
-            | Self::Unmounted(Err(StepError::Ledger(error)))
-            | Self::Released(Err(StepError::Ledger(error))) => Err(error),
-            Self::Prepared(_) | Self::Launched(_) | Self::Killed(_) | Self::Stopped(_) | Self::Unmounted(_) | Self::Released(_) => Ok(self),
-        }
-    }
-}
-
-/// What steps work with. Shared by all.
-pub struct Context {
-    pub host: HostId,
-    pub clock: Arc<dyn HolderClock>,
-    pub random: Arc<dyn Random>,
-    pub control: Arc<dyn ControlPlane>,
-    pub enforcer: Enforcer,
-    pub ledger: Ledger,
-    pub runtimes: Runtimes,
-    pub drivers: BTreeMap<Driver, Arc<dyn VolumeDriver>>,
-    pub session: watch::Receiver<Option<Current>>,
-    pub boot: BootId,
-    pub tasks: StepTasks,
-}
-
-/// The tasks of steps under way, so that the end of the process can wait for them or cut them off.
-#[derive(Debug, Default)]
-pub struct StepTasks {
-    cut_off: CancellationToken,
-    /// Each task holds a receiver.
-    alive: watch::Sender<()>,
-}
-
-impl StepTasks {
-    /// Runs `step` as a task of its own.
-    pub fn spawn(&self, step: impl Future<Output = ()> + Send + 'static) {
-        let (cut_off, alive) = (self.cut_off.clone(), self.alive.subscribe());
-        tokio::spawn(async move {
-            let _ = cut_off.run_until_cancelled(step).await;
-            drop(alive);
-        });
-    }
-
-    /// Returns when none is under way, or `at_most` has passed.
-    pub async fn ended(&self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.alive.closed()).await;
-    }
-
-    /// Ends them where they stand.
-    pub fn cut_off(&self) {
-        self.cut_off.cancel();
-    }
-
-    /// Ends them with the guard: also when the executor itself is cut off.
-    pub fn guard(&self) -> DropGuard {
-        self.cut_off.clone().drop_guard()
-    }
-}
 
 impl Context {
     /// Carries `step` out for the workload as it was when the step was planned.

@@ -11,7 +11,7 @@ use crate::clock::HolderTime;
 use crate::deadline::{DeadlineBook, Lost, Right};
 use crate::plan::Step;
 use crate::runtime::{InstanceKey, InstanceState, Observed};
-use crate::steps::{StepDone, StepError};
+use crate::step_done::{StepDone, StepError};
 use crate::workload::{RETRY_MS, Seen, Wish, Workload};
 
 #[derive(Debug, Default)]
