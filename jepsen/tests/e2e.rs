@@ -1,5 +1,5 @@
 //! End to end: three control nodes, three Docker hosts, and a real Postgres that fails over between them while a client writes. Needs root and Docker; says
-//! so and is skipped where they are missing, except in CI. Prints a table of outages and writes `target/reports/e2e.json`.
+//! so and is skipped where they are missing, except in CI. Prints tables of outages and writes `target/reports/e2e.json` and `e2e-trouble.json`.
 
 #![allow(clippy::unwrap_used, reason = "test")]
 
@@ -16,6 +16,8 @@ mod cases;
 mod pg;
 #[path = "support/story.rs"]
 mod story;
+#[path = "support/trouble.rs"]
+mod trouble;
 #[path = "support/writer.rs"]
 mod writer;
 
@@ -30,7 +32,7 @@ fn a_postgres_fails_over_between_three_docker_hosts_and_loses_no_acknowledged_ro
     if !lab::ready_or_skip("the end-to-end test") {
         return;
     }
-    let mut story = Story::begin(TTL);
+    let mut story = Story::begin("e2e", TTL);
     cases::a_killed_host_loses_its_lease_by_running_out(&mut story);
     cases::a_host_that_is_cut_off_stops_its_postgres_before_the_takeover(&mut story);
     cases::a_killed_leader_costs_postgres_nothing(&mut story);
@@ -38,6 +40,23 @@ fn a_postgres_fails_over_between_three_docker_hosts_and_loses_no_acknowledged_ro
     cases::a_drain_moves_the_container_to_another_host(&mut story);
     cases::a_restarted_executor_finds_its_postgres_again(&mut story);
     cases::without_its_executor_a_host_that_is_cut_off_is_seen_to_be_up_beside_the_next(&mut story);
+    story.end();
+}
+
+/// Shorter than the default, and still longer than an election after the last renewal.
+const SHORT_TTL: Duration = Duration::from_secs(6);
+
+#[test]
+fn a_postgres_outlives_a_control_plane_that_fails_and_a_host_that_is_heard_one_way() {
+    if !lab::ready_or_skip("the end-to-end test of more trouble") {
+        return;
+    }
+    let mut story = Story::begin("e2e-trouble", SHORT_TTL);
+    trouble::all_nodes_restarted_within_the_ttl_cost_postgres_nothing(&mut story);
+    trouble::a_host_and_the_leader_killed_at_once_are_one_failover(&mut story);
+    trouble::a_host_that_clients_still_reach_stops_before_the_takeover(&mut story);
+    trouble::without_a_quorum_postgres_stops_at_its_deadline_and_comes_back_with_it(&mut story);
+    trouble::a_killed_dockerd_costs_a_restart_on_the_same_host(&mut story);
     story.end();
 }
 

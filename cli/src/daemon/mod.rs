@@ -53,7 +53,7 @@ pub fn end(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn log() {
-    let filter = EnvFilter::builder().with_env_var("BERTH_LOG").try_from_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    let filter = EnvFilter::builder().with_env_var("BERTH_LOG").try_from_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     // Somebody who set a subscriber before us has his reasons.
     let _ = logs.try_init();

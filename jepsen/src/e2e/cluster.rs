@@ -110,6 +110,14 @@ impl Cluster {
         self.hosts.iter().map(|host| host.name().to_string()).collect()
     }
 
+    pub fn node_ids(&self) -> Vec<u64> {
+        self.nodes.iter().map(|node| node.id).collect()
+    }
+
+    pub fn node_ips(&self) -> Vec<Ipv4Addr> {
+        self.nodes.iter().map(|node| node.machine.ip()).collect()
+    }
+
     pub fn hosts(&self) -> &[HostMachine] {
         &self.hosts
     }

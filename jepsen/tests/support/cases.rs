@@ -107,7 +107,7 @@ pub fn without_its_executor_a_host_that_is_cut_off_is_seen_to_be_up_beside_the_n
 }
 
 /// The same postmaster, host and token as before the case, rows flowing, and no step of any lease.
-fn untouched(story: &Story, before: &Before) {
+pub fn untouched(story: &Story, before: &Before) {
     let placed = story.cluster.cli().placed(CONTAINER).unwrap().unwrap();
     assert_eq!((&placed.host, placed.token), (&before.placed.host, before.placed.token));
     assert_eq!(story.postmaster(&placed.host), before.postmaster);
@@ -116,7 +116,7 @@ fn untouched(story: &Story, before: &Before) {
 }
 
 /// Waits until another postmaster than `last` runs on the same host and takes rows under the same token. Returns when it started.
-fn restarted(story: &Story, before: &Before, last: &str) -> String {
+pub fn restarted(story: &Story, before: &Before, last: &str) -> String {
     let killed = Instant::now();
     let mut now = String::new();
     wait_until("another postmaster", LONG, || {
@@ -130,7 +130,7 @@ fn restarted(story: &Story, before: &Before, last: &str) -> String {
 }
 
 /// How the lease of before ended, after checking that the log tells it in the right order: its end before the next grant.
-fn ended_by(story: &Story, before: &Before) -> String {
+pub fn ended_by(story: &Story, before: &Before) -> String {
     let told = story.told(before);
     let old = before.placed.token;
     let end =
@@ -147,7 +147,7 @@ fn ended_by(story: &Story, before: &Before) -> String {
 }
 
 /// The host takes part again, and nothing of its old instance is left on it.
-fn is_back_and_clean(story: &Story, host: &str) {
+pub fn is_back_and_clean(story: &Story, host: &str) {
     story.cluster.wait_for_host(host).unwrap();
     let docker = &story.cluster.host(host).unwrap().docker;
     let gone = || Ok(docker.docker(&["ps", "--all", "--quiet"])?.is_empty());
@@ -156,7 +156,7 @@ fn is_back_and_clean(story: &Story, host: &str) {
 }
 
 /// A restarted node has applied what the others had when it came back.
-fn node_catches_up(story: &Story, id: u64) {
+pub fn node_catches_up(story: &Story, id: u64) {
     let leader = story.cluster.wait_for_leader(|_| true).unwrap();
     let cli = story.cluster.cli();
     let target = cli.applied_index(leader).unwrap().expect("the leader answers");

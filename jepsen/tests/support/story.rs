@@ -31,6 +31,7 @@ pub struct Story {
     pub processes: ProcessWatch,
     pub cluster: Cluster,
     begun: Instant,
+    name: &'static str,
 }
 
 /// How things stood when a case began.
@@ -51,10 +52,10 @@ pub struct Outcome {
 }
 
 impl Story {
-    /// Cluster, volume, container; returns when the first rows are acknowledged.
-    pub fn begin(ttl: Duration) -> Self {
+    /// Cluster, volume, container and writer. `name` is that of the lab and of the report.
+    pub fn begin(name: &'static str, ttl: Duration) -> Self {
         let begun = Instant::now();
-        let cluster = Cluster::start(ClusterPlan { name: "e2e", nodes: 3, hosts: 3, ttl }).unwrap();
+        let cluster = Cluster::start(ClusterPlan { name, nodes: 3, hosts: 3, ttl }).unwrap();
         println!("{:>7.2}s cluster of three nodes and three Docker hosts", begun.elapsed().as_secs_f64());
         let volume = cluster.lab().shared_dir().join(VOLUME);
         std::fs::create_dir(&volume).unwrap();
@@ -67,7 +68,7 @@ impl Story {
         println!("{:>7.2}s Postgres is up on {}", begun.elapsed().as_secs_f64(), placed.host);
         Pg::connect_soon(cluster.host(&placed.host).unwrap().ip()).execute(CREATE_TABLE);
         let writer = Writer::start(cluster.cli().clone(), CONTAINER, addresses);
-        Self { report: Report::new(ttl), writer, answers, fence, processes, cluster, begun }
+        Self { report: Report::new(ttl), writer, answers, fence, processes, cluster, begun, name }
     }
 
     /// Waits until all is well, and notes how things stand.
@@ -191,10 +192,10 @@ impl Story {
 
     /// Prints the table, writes the report, and tears all down.
     pub fn end(self) {
-        let Self { report, writer, answers, fence, processes, cluster, begun } = self;
+        let Self { report, writer, answers, fence, processes, cluster, begun, name } = self;
         drop((writer, answers, fence, processes));
         println!("{report}");
-        report.write(&target_dir().unwrap().join("reports").join("e2e.json")).unwrap();
+        report.write(&target_dir().unwrap().join("reports").join(format!("{name}.json"))).unwrap();
         cluster.teardown().unwrap();
         println!("{:>7.2}s all", begun.elapsed().as_secs_f64());
     }
