@@ -24,6 +24,9 @@ const APPEND_ENTRIES: u64 = 2_048;
 /// A snapshot during which nothing moved for three quarters of this is given up and begun again.
 const SNAPSHOT_IDLE_MS: u64 = 10_000;
 
+/// A follower's fsync may take this long before its leader sends the same entries again; apart from the election timeout, which heartbeats decide.
+const SLOW_FSYNC: Duration = Duration::from_secs(1);
+
 /// When a node believes that the leader is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -107,7 +110,7 @@ impl NodeConfig {
     /// For an append with entries; it waits for the follower's fsync.
     #[must_use]
     pub fn append_deadline(&self) -> Duration {
-        Duration::from_millis(self.timing.election_min_ms)
+        Duration::from_millis(self.timing.election_min_ms).max(SLOW_FSYNC)
     }
 
     /// # Errors
