@@ -20,3 +20,20 @@ pub(super) fn check(after: &ClusterState) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{HostId, LeaseId, RequestId, Revision};
+
+    #[test]
+    fn an_index_that_names_what_is_not_there_is_noticed() {
+        assert_eq!(check(&ClusterState::default()), Vec::<String>::new());
+        let mut state = ClusterState::default();
+        state.index.by_host.insert((HostId::new("h1").expect("a name"), LeaseId(1)));
+        assert_eq!(check(&state).len(), 1);
+        let mut state = ClusterState::default();
+        state.index.request_order.insert((Revision(1), RequestId([1; 16])));
+        assert_eq!(check(&state).len(), 1);
+    }
+}
