@@ -1,68 +1,25 @@
 //! Folds events of leases and fences. Called only by `evolve`.
 
-use crate::event::{Event, Fact};
 use crate::evolve::registry::{change_cluster, change_container, change_volume};
 use crate::ids::{ContainerId, HostId, LeaseId, Revision, SessionId, Time, Token, Version};
 use crate::noun::container::LastLease;
 use crate::noun::fence::{Fence, FenceDone, FenceMethod, MAX_FENCES};
-use crate::noun::lease::{Ended, Evidence, Exit, GrantCause, Lease, LeasedVolume, Phase, Revoked};
+use crate::noun::lease::{Ended, Evidence, Exit, GrantCause, InstanceStatus, Lease, LeasedVolume, Phase, Revoked};
 use crate::noun::session::{Cut, Renewal};
 use crate::state::{ClusterState, ObjectKey};
 
-pub(super) fn evolve(state: &mut ClusterState, event: &Event) {
-    let (at, time) = (event.revision, event.time);
-    match &event.fact {
-        Fact::LeaseGranted { lease, token, container, version, host, session, cause } => {
-            granted(state, at, time, &Grant { lease: *lease, token: *token, container, version: *version, host, session: *session, cause });
-        }
-        Fact::LeaseActivated { lease, token } => activated(state, at, *lease, *token),
-        Fact::LeaseWithdrawn { lease, token: _, why } => ended(state, at, time, *lease, Ended::Withdrawn { why: *why }),
-        Fact::LeaseRevoked { lease, token: _, reason, drain_ms } => {
-            change_lease(state, *lease, |l| l.revoked = Some(Revoked { reason: *reason, at, time, drain_ms: *drain_ms }));
-        }
-        Fact::LeaseClosed { lease, token: _, why: _ } => change_lease(state, *lease, |l| l.phase = Phase::Closing),
-        Fact::LeaseExpired { lease, token: _, renewed: _ } => change_lease(state, *lease, |l| {
-            l.phase = Phase::Expired;
-            l.expired = Some(at);
-        }),
-        Fact::FenceStarted { lease, token: _, method } => fence_started(state, at, time, *lease, *method),
-        Fact::LeaseFenced { lease, token: _, evidence } => fenced(state, at, time, *lease, evidence),
-        Fact::LeaseReleased { lease, token: _, session: _, exit, finished } => released(state, at, time, *lease, exit.as_ref(), *finished),
-        Fact::InstanceObserved { lease, token: _, status } => change_lease(state, *lease, |l| l.instance = Some(status.clone())),
-        Fact::ClusterInitialized { .. }
-        | Fact::SettingsChanged { .. }
-        | Fact::FormatRaised { .. }
-        | Fact::HostAdded { .. }
-        | Fact::HostUpdated { .. }
-        | Fact::HostRemoved { .. }
-        | Fact::HostSchedulingChanged { .. }
-        | Fact::HostHealthChanged { .. }
-        | Fact::VolumeAdded { .. }
-        | Fact::VolumeUpdated { .. }
-        | Fact::VolumeRemoved { .. }
-        | Fact::ContainerAdded { .. }
-        | Fact::ContainerUpdated { .. }
-        | Fact::ContainerRemoved { .. }
-        | Fact::ContainerDesiredChanged { .. }
-        | Fact::ContainerRelocationRequested { .. }
-        | Fact::SessionOpened { .. }
-        | Fact::SessionClosed { .. }
-        | Fact::SessionCloned { .. } => unreachable!("not an event of leases"),
-    }
-}
-
 /// The fields of `Fact::LeaseGranted`.
-struct Grant<'a> {
-    lease: LeaseId,
-    token: Token,
-    container: &'a ContainerId,
-    version: Version,
-    host: &'a HostId,
-    session: SessionId,
-    cause: &'a GrantCause,
+pub(super) struct Grant<'a> {
+    pub(super) lease: LeaseId,
+    pub(super) token: Token,
+    pub(super) container: &'a ContainerId,
+    pub(super) version: Version,
+    pub(super) host: &'a HostId,
+    pub(super) session: SessionId,
+    pub(super) cause: &'a GrantCause,
 }
 
-fn granted(state: &mut ClusterState, at: Revision, time: Time, grant: &Grant<'_>) {
+pub(super) fn granted(state: &mut ClusterState, at: Revision, time: Time, grant: &Grant<'_>) {
     let lease = frozen(state, at, time, grant);
     for held in &lease.volumes {
         change_volume(state, &held.volume, |v| v.last_token = grant.token);
@@ -111,8 +68,27 @@ fn change_lease(state: &mut ClusterState, id: LeaseId, change: impl FnOnce(&mut 
     state.touch(ObjectKey::Lease(id));
 }
 
+pub(super) fn revoked(state: &mut ClusterState, id: LeaseId, revoked: Revoked) {
+    change_lease(state, id, |l| l.revoked = Some(revoked));
+}
+
+pub(super) fn closed(state: &mut ClusterState, id: LeaseId) {
+    change_lease(state, id, |l| l.phase = Phase::Closing);
+}
+
+pub(super) fn expired(state: &mut ClusterState, at: Revision, id: LeaseId) {
+    change_lease(state, id, |l| {
+        l.phase = Phase::Expired;
+        l.expired = Some(at);
+    });
+}
+
+pub(super) fn observed(state: &mut ClusterState, id: LeaseId, status: &InstanceStatus) {
+    change_lease(state, id, |l| l.instance = Some(status.clone()));
+}
+
 /// The renewal that came with it is set by `session::renew`; replay of events alone sets the same index here.
-fn activated(state: &mut ClusterState, at: Revision, id: LeaseId, token: Token) {
+pub(super) fn activated(state: &mut ClusterState, at: Revision, id: LeaseId, token: Token) {
     change_lease(state, id, |l| {
         l.phase = Phase::Active;
         l.activated = Some(at);
@@ -123,7 +99,7 @@ fn activated(state: &mut ClusterState, at: Revision, id: LeaseId, token: Token) 
 }
 
 /// Takes the lease out of the state and leaves a note on the container.
-fn ended(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, how: Ended) {
+pub(super) fn ended(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, how: Ended) {
     let lease = state.leases.remove(&id).expect("decide named an un-ended lease");
     state.index.remove_lease(&lease);
     state.renewals.remove(&lease.token);
@@ -133,7 +109,7 @@ fn ended(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, how: E
     change_container(state, &lease.container, |c| c.last_lease = Some(last));
 }
 
-fn released(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, exit: Option<&Exit>, finished: bool) {
+pub(super) fn released(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, exit: Option<&Exit>, finished: bool) {
     let container = state.leases.get(&id).expect("decide named an un-ended lease").container.clone();
     ended(state, at, time, id, Ended::Released { exit: exit.cloned() });
     if finished {
@@ -142,7 +118,7 @@ fn released(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, exi
     }
 }
 
-fn fence_started(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, method: FenceMethod) {
+pub(super) fn fence_started(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, method: FenceMethod) {
     // One that has expired already stays so: it is not renewed either, and its Expire entry is evidence.
     change_lease(state, id, |l| l.phase = l.phase.max(Phase::Closing));
     let lease = state.leases.get(&id).expect("changed just now");
@@ -159,7 +135,7 @@ fn fence_started(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId
     put_fence(state, fence);
 }
 
-fn fenced(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, evidence: &Evidence) {
+pub(super) fn fenced(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, evidence: &Evidence) {
     let lease = state.leases.get(&id).expect("decide named an un-ended lease");
     let mut fence = state.fences.get(&lease.token).cloned().unwrap_or(Fence {
         token: lease.token,

@@ -1,6 +1,5 @@
 //! Folds events of the registry: cluster, hosts, volumes, containers. Called only by `evolve`.
 
-use crate::event::{Event, Fact};
 use crate::ids::{ClusterId, ContainerId, HostId, Incarnation, Revision, Token, Version, VolumeId};
 use crate::noun::cluster::{Cluster, Settings};
 use crate::noun::container::{Container, ContainerSpec, Desired, Relocation};
@@ -8,58 +7,7 @@ use crate::noun::host::{Health, Host, HostSpec, Scheduling};
 use crate::noun::volume::{Volume, VolumeSpec};
 use crate::state::{ClusterState, ObjectKey};
 
-pub(super) fn evolve(state: &mut ClusterState, event: &Event) {
-    let at = event.revision;
-    match &event.fact {
-        Fact::ClusterInitialized { cluster, format, settings } => initialized(state, *cluster, *format, *settings),
-        Fact::SettingsChanged { settings } => change_cluster(state, |c| c.settings = *settings),
-        Fact::FormatRaised { format } => change_cluster(state, |c| c.format = *format),
-        Fact::HostAdded { host, spec } => host_added(state, at, host, spec),
-        Fact::HostUpdated { host, version, spec } => change_host(state, host, |h| {
-            h.version = *version;
-            h.spec = spec.clone();
-        }),
-        Fact::HostRemoved { host } => host_removed(state, host),
-        Fact::HostSchedulingChanged { host, scheduling } => change_host(state, host, |h| h.scheduling = *scheduling),
-        Fact::HostHealthChanged { host, health } => change_host(state, host, |h| h.health = *health),
-        Fact::VolumeAdded { volume, spec } => volume_added(state, at, volume, spec),
-        Fact::VolumeUpdated { volume, version, spec } => change_volume(state, volume, |v| {
-            v.version = *version;
-            v.spec = spec.clone();
-        }),
-        Fact::VolumeRemoved { volume } => {
-            state.volumes.remove(volume);
-            state.touch(ObjectKey::Volume(volume.clone()));
-        }
-        Fact::ContainerAdded { container, spec, desired } => container_added(state, at, container, spec, *desired),
-        Fact::ContainerUpdated { container, version, spec } => change_container(state, container, |c| {
-            c.version = *version;
-            c.spec = spec.clone();
-            c.finished = None;
-        }),
-        Fact::ContainerRemoved { container } => {
-            state.containers.remove(container);
-            state.touch(ObjectKey::Container(container.clone()));
-        }
-        Fact::ContainerDesiredChanged { container, desired } => change_container(state, container, |c| desire(c, *desired)),
-        Fact::ContainerRelocationRequested { container, relocation } => change_container(state, container, |c| relocate(c, relocation)),
-        Fact::LeaseGranted { .. }
-        | Fact::LeaseActivated { .. }
-        | Fact::LeaseWithdrawn { .. }
-        | Fact::LeaseRevoked { .. }
-        | Fact::LeaseClosed { .. }
-        | Fact::LeaseExpired { .. }
-        | Fact::FenceStarted { .. }
-        | Fact::LeaseFenced { .. }
-        | Fact::LeaseReleased { .. }
-        | Fact::SessionOpened { .. }
-        | Fact::SessionClosed { .. }
-        | Fact::SessionCloned { .. }
-        | Fact::InstanceObserved { .. } => unreachable!("not an event of the registry"),
-    }
-}
-
-fn initialized(state: &mut ClusterState, id: ClusterId, format: u32, settings: Settings) {
+pub(super) fn initialized(state: &mut ClusterState, id: ClusterId, format: u32, settings: Settings) {
     state.cluster = Some(Cluster { id, format, incarnation: Incarnation(1), floor: 0, max_token: Token(0), settings });
     state.touch(ObjectKey::Cluster);
 }
@@ -69,7 +17,7 @@ pub(super) fn change_cluster(state: &mut ClusterState, change: impl FnOnce(&mut 
     state.touch(ObjectKey::Cluster);
 }
 
-fn host_added(state: &mut ClusterState, at: Revision, id: &HostId, spec: &HostSpec) {
+pub(super) fn host_added(state: &mut ClusterState, at: Revision, id: &HostId, spec: &HostSpec) {
     let host = Host {
         id: id.clone(),
         spec: spec.clone(),
@@ -84,7 +32,7 @@ fn host_added(state: &mut ClusterState, at: Revision, id: &HostId, spec: &HostSp
 }
 
 /// A move that waits for the removed host waits for nothing any more.
-fn host_removed(state: &mut ClusterState, id: &HostId) {
+pub(super) fn host_removed(state: &mut ClusterState, id: &HostId) {
     state.hosts.remove(id);
     state.touch(ObjectKey::Host(id.clone()));
     let target = Some(Relocation::Move { to: Some(id.clone()) });
@@ -99,7 +47,7 @@ pub(super) fn change_host(state: &mut ClusterState, id: &HostId, change: impl Fn
     state.touch(ObjectKey::Host(id.clone()));
 }
 
-fn volume_added(state: &mut ClusterState, at: Revision, id: &VolumeId, spec: &VolumeSpec) {
+pub(super) fn volume_added(state: &mut ClusterState, at: Revision, id: &VolumeId, spec: &VolumeSpec) {
     let volume = Volume { id: id.clone(), spec: spec.clone(), version: Version(1), created: at, last_token: Token(0) };
     assert!(state.volumes.insert(id.clone(), volume).is_none(), "volume {id} added twice");
     state.touch(ObjectKey::Volume(id.clone()));
@@ -110,7 +58,7 @@ pub(super) fn change_volume(state: &mut ClusterState, id: &VolumeId, change: imp
     state.touch(ObjectKey::Volume(id.clone()));
 }
 
-fn container_added(state: &mut ClusterState, at: Revision, id: &ContainerId, spec: &ContainerSpec, desired: Desired) {
+pub(super) fn container_added(state: &mut ClusterState, at: Revision, id: &ContainerId, spec: &ContainerSpec, desired: Desired) {
     let container = Container {
         id: id.clone(),
         spec: spec.clone(),
@@ -130,15 +78,52 @@ pub(super) fn change_container(state: &mut ClusterState, id: &ContainerId, chang
     state.touch(ObjectKey::Container(id.clone()));
 }
 
-fn desire(container: &mut Container, desired: Desired) {
-    container.desired = desired;
-    container.finished = None;
-    if desired == Desired::Stopped {
-        container.relocation = None;
-    }
+pub(super) fn host_updated(state: &mut ClusterState, id: &HostId, version: Version, spec: &HostSpec) {
+    change_host(state, id, |h| {
+        h.version = version;
+        h.spec = spec.clone();
+    });
 }
 
-fn relocate(container: &mut Container, relocation: &Relocation) {
-    container.finished = None;
-    container.relocation = Some(relocation.clone());
+pub(super) fn volume_updated(state: &mut ClusterState, id: &VolumeId, version: Version, spec: &VolumeSpec) {
+    change_volume(state, id, |v| {
+        v.version = version;
+        v.spec = spec.clone();
+    });
+}
+
+pub(super) fn volume_removed(state: &mut ClusterState, id: &VolumeId) {
+    state.volumes.remove(id);
+    state.touch(ObjectKey::Volume(id.clone()));
+}
+
+/// A changed spec is a new chance for a container that had ended for good.
+pub(super) fn container_updated(state: &mut ClusterState, id: &ContainerId, version: Version, spec: &ContainerSpec) {
+    change_container(state, id, |c| {
+        c.version = version;
+        c.spec = spec.clone();
+        c.finished = None;
+    });
+}
+
+pub(super) fn container_removed(state: &mut ClusterState, id: &ContainerId) {
+    state.containers.remove(id);
+    state.touch(ObjectKey::Container(id.clone()));
+}
+
+pub(super) fn desire(state: &mut ClusterState, id: &ContainerId, desired: Desired) {
+    change_container(state, id, |c| {
+        c.desired = desired;
+        c.finished = None;
+        if desired == Desired::Stopped {
+            c.relocation = None;
+        }
+    });
+}
+
+pub(super) fn relocate(state: &mut ClusterState, id: &ContainerId, relocation: &Relocation) {
+    change_container(state, id, |c| {
+        c.finished = None;
+        c.relocation = Some(relocation.clone());
+    });
 }

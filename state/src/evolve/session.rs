@@ -2,58 +2,14 @@
 //! [`renew`] by `apply` with what `decide` found of a keepalive batch.
 
 use crate::decide::keepalive::Heard;
-use crate::event::{Event, Fact, SessionEnd};
+use crate::event::SessionEnd;
 use crate::evolve::registry::change_host;
-use crate::ids::{Nonce, Revision, Seq, SessionId};
+use crate::ids::{HostId, Nonce, Revision, Seq, SessionId};
 use crate::noun::host::Health;
 use crate::noun::session::{Pulse, Renewal, Session};
 use crate::state::{ClusterState, ObjectKey};
 
-pub(super) fn evolve(state: &mut ClusterState, event: &Event) {
-    match &event.fact {
-        Fact::SessionOpened { session, predecessor } => opened(state, event.revision, session, *predecessor),
-        Fact::SessionClosed { session, host, why } => {
-            closed(state, *session);
-            // A replaced session's host goes on under the new one, which the next event brings.
-            if *why != SessionEnd::Replaced {
-                change_host(state, host, |h| {
-                    h.session = None;
-                    h.health = Health::Down;
-                });
-            }
-        }
-        // The alarm itself changes nothing; the LeaseClosed events beside it do.
-        Fact::SessionCloned { .. } => {}
-        Fact::ClusterInitialized { .. }
-        | Fact::SettingsChanged { .. }
-        | Fact::FormatRaised { .. }
-        | Fact::HostAdded { .. }
-        | Fact::HostUpdated { .. }
-        | Fact::HostRemoved { .. }
-        | Fact::HostSchedulingChanged { .. }
-        | Fact::HostHealthChanged { .. }
-        | Fact::VolumeAdded { .. }
-        | Fact::VolumeUpdated { .. }
-        | Fact::VolumeRemoved { .. }
-        | Fact::ContainerAdded { .. }
-        | Fact::ContainerUpdated { .. }
-        | Fact::ContainerRemoved { .. }
-        | Fact::ContainerDesiredChanged { .. }
-        | Fact::ContainerRelocationRequested { .. }
-        | Fact::LeaseGranted { .. }
-        | Fact::LeaseActivated { .. }
-        | Fact::LeaseWithdrawn { .. }
-        | Fact::LeaseRevoked { .. }
-        | Fact::LeaseClosed { .. }
-        | Fact::LeaseExpired { .. }
-        | Fact::FenceStarted { .. }
-        | Fact::LeaseFenced { .. }
-        | Fact::LeaseReleased { .. }
-        | Fact::InstanceObserved { .. } => unreachable!("not an event of sessions"),
-    }
-}
-
-fn opened(state: &mut ClusterState, at: Revision, session: &Session, predecessor: Option<SessionId>) {
+pub(super) fn opened(state: &mut ClusterState, at: Revision, session: &Session, predecessor: Option<SessionId>) {
     let ttl_ms = state.settings().ttl_ms;
     let pulse = Pulse { seq: Seq(0), nonce: Nonce(0), renewed: at, ttl_ms };
     state.sessions.insert(session.id, session.clone());
@@ -74,11 +30,18 @@ fn opened(state: &mut ClusterState, at: Revision, session: &Session, predecessor
     }
 }
 
-fn closed(state: &mut ClusterState, id: SessionId) {
+pub(super) fn closed(state: &mut ClusterState, id: SessionId, host: &HostId, why: SessionEnd) {
     state.sessions.remove(&id);
     state.pulses.remove(&id);
     state.touch(ObjectKey::Session(id));
     state.touch(ObjectKey::Pulse(id));
+    // A replaced session's host goes on under the new one, which the next event brings.
+    if why != SessionEnd::Replaced {
+        change_host(state, host, |h| {
+            h.session = None;
+            h.health = Health::Down;
+        });
+    }
 }
 
 /// Records an accepted keepalive of entry `at`: session and claimed leases were heard of, for T as in force at this entry (L18).
