@@ -14,14 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::assignments::{AssignmentBook, Position};
-use crate::clock::{ClockError, HolderClock, SystemHolderClock};
+use crate::clock::{HolderClock, SystemHolderClock};
 use crate::context::{Context, Current, StepTasks};
 use crate::control::ControlPlane;
 use crate::deadline::Lost;
 use crate::enforcer::{Enforcer, EnforcerThread, Killer, SystemKiller};
+use crate::error::ExecutorError;
 use crate::event::{EVENTS, Statuses};
-use crate::ledger::{self, Ledger, LedgerError, LedgerState};
-use crate::link::{BadEndpoint, Link};
+use crate::ledger::{self, Ledger, LedgerState};
+use crate::link::Link;
 use crate::manager::{Manager, Published};
 use crate::random::{Random, SystemRandom};
 use crate::runtimes::{RuntimeFactory, Runtimes, SystemRuntimes};
@@ -69,24 +70,6 @@ pub struct Deps {
     pub drivers: BTreeMap<Driver, Arc<dyn VolumeDriver>>,
     pub killer: Arc<dyn Killer>,
     pub boot: BootId,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ExecutorError {
-    #[error("the clock of this machine cannot be used")]
-    Clock(#[from] ClockError),
-    #[error("the ledger cannot be used")]
-    Ledger(#[from] LedgerError),
-    #[error("the deadline thread has ended: nothing may run without it")]
-    Unenforced,
-    #[error(transparent)]
-    Endpoint(#[from] BadEndpoint),
-    #[error("cannot start: {what}")]
-    Machine {
-        what: &'static str,
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 impl Deps {

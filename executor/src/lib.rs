@@ -5,7 +5,7 @@
 //!   └──── assignments ─▶ manager (world: workloads) ─▶ plan ─▶ steps ─▶ runtime, volumes, ledger
 //! ```
 //!
-//! - [`executor`]: configuration, and how the parts are put together: start here.
+//! - [`executor`]: configuration, and how the parts are put together: start here. [`error`]: why it ended.
 //! - [`clock`], [`random`], [`control`]: the seams: time, randomness, the control plane. [`link`]: gRPC behind the last.
 //! - [`deadline`], [`enforcer`]: until when each token may be acted on, and who kills.
 //! - [`ledger`]: what a successor of this process must know. [`leftovers`]: what an earlier one left.
@@ -21,6 +21,7 @@ pub mod context;
 pub mod control;
 pub mod deadline;
 pub mod enforcer;
+pub mod error;
 pub mod event;
 pub mod executor;
 pub mod health;
@@ -50,4 +51,5 @@ mod scenarios;
 #[cfg(test)]
 mod testing;
 
-pub use executor::{DEFAULT_MARGIN_MS, Deps, Executor, ExecutorConfig, ExecutorError, ExecutorHandle};
+pub use error::ExecutorError;
+pub use executor::{DEFAULT_MARGIN_MS, Deps, Executor, ExecutorConfig, ExecutorHandle};

@@ -19,8 +19,8 @@ use crate::assignments::{Follower, Position};
 use crate::context::{Context, Current};
 use crate::control::{LinkError, OpenRequest, Opened};
 use crate::deadline::Lost;
+use crate::error::ExecutorError;
 use crate::event::Event;
-use crate::executor::ExecutorError;
 use crate::keepalive::{End, Keepalives};
 use crate::ledger::LedgerError;
 

@@ -11,9 +11,8 @@ use berth_executor::{DEFAULT_MARGIN_MS, Deps, Executor, ExecutorConfig};
 use berth_state::ids::HostId;
 use berth_state::noun::host::{Capacity, HostSpec};
 use clap::ValueEnum;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
+use crate::daemon::stop_on_signal;
 use crate::parse::{duration, pair, size};
 
 /// Where Docker listens when nothing else is said.
@@ -98,17 +97,6 @@ pub async fn run(args: ExecutorArgs, endpoints: Vec<String>) -> anyhow::Result<(
     let config = args.config(endpoints);
     let deps = Deps::system(&config)?;
     let (executor, _handle) = Executor::new(config, deps)?;
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    executor.run(shutdown).await?;
+    executor.run(stop_on_signal()?).await?;
     Ok(())
 }

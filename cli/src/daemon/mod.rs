@@ -9,6 +9,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Exit;
@@ -39,6 +42,25 @@ where
         }
         Err(error) => end(Err(anyhow::Error::new(error).context("no async runtime"))),
     }
+}
+
+/// Cancelled by the first SIGTERM or SIGINT from now on.
+///
+/// # Errors
+/// The signals cannot be listened for.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(shutdown)
 }
 
 /// The exit code, and the error on standard error.

@@ -8,8 +8,8 @@ use berth_raft::node::{InitialMembers, NodeConfig, Timing};
 use berth_raft::server::{self, ServerConfig};
 use berth_state::ids::ClusterId;
 use berth_state::noun::cluster::Settings;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+
+use crate::daemon::stop_on_signal;
 
 /// Run a control node
 #[derive(Debug, clap::Args)]
@@ -75,18 +75,7 @@ impl ServerArgs {
 /// Bad flags, a taken port, a foreign or damaged store; the text says what to do.
 pub async fn run(args: ServerArgs) -> anyhow::Result<()> {
     let config = args.config()?;
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    server::run(config, shutdown, |_| ()).await?;
+    server::run(config, stop_on_signal()?, |_| ()).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use berth_state::ids::BootId;
 use berth_state::noun::lease::Phase;
 
-use crate::executor::ExecutorError;
+use crate::error::ExecutorError;
 use crate::ledger::LedgerError;
 use crate::testing::control::Mode;
 use crate::testing::rig::{HOLD, Rig, eventually, never};

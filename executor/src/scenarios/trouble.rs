@@ -4,7 +4,7 @@ use berth_state::ids::Revision;
 use berth_state::noun::lease::Phase;
 
 use crate::assignments::{AssignmentUpdate, Position};
-use crate::executor::ExecutorError;
+use crate::error::ExecutorError;
 use crate::testing::control::Mode;
 use crate::testing::rig::{HOLD, Rig, eventually, never};
 
