@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::command::{Command, Order};
 use crate::decide::{Decision, decide};
 use crate::event::{Event, Fact};
+use crate::evolve::registry::keep_secrets;
 use crate::evolve::session::renew;
 use crate::ids::{RequestId, Revision, Time};
 use crate::invariants;
@@ -48,19 +49,31 @@ impl ClusterState {
     }
 
     fn carry_out(&mut self, at: Revision, command: &Command, decision: Decision) -> (Outcome, Vec<Event>) {
-        let (facts, heard, outcome) = match decision {
-            Decision::Change { facts, made } => (facts, Vec::new(), Outcome::Accepted(Accepted { revision: at, made })),
-            Decision::Keepalives { facts, heard, answers } => (facts, heard, Outcome::Keepalives(answers)),
-        };
+        let accepted = |made| Outcome::Accepted(Accepted { revision: at, made });
+        match decision {
+            Decision::Change { facts, made } => (accepted(made), self.happen(at, command, facts)),
+            Decision::Host { facts, made, host, secrets } => {
+                let events = self.happen(at, command, facts);
+                keep_secrets(self, &host, secrets);
+                (accepted(made), events)
+            }
+            Decision::Keepalives { facts, heard, answers } => {
+                let events = self.happen(at, command, facts);
+                for heard in &heard {
+                    renew(self, at, heard);
+                }
+                (Outcome::Keepalives(answers), events)
+            }
+        }
+    }
+
+    fn happen(&mut self, at: Revision, command: &Command, facts: Vec<Fact>) -> Vec<Event> {
         let time = self.clamped(command.time);
         let events: Vec<Event> = facts.into_iter().map(|fact| event(at, time, &command.actor, fact)).collect();
         for event in &events {
             self.evolve(event);
         }
-        for heard in &heard {
-            renew(self, at, heard);
-        }
-        (outcome, events)
+        events
     }
 
     /// Time for people never goes back, whatever a new leader's clock shows.

@@ -1,7 +1,7 @@
 //! Commands: orders, carried by the replicated log. Decided by `decide` at apply, on every node alike.
 
 use crate::ids::{
-    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
+    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
     Version, VolumeId,
 };
 use crate::noun::cluster::Settings;
@@ -52,6 +52,14 @@ pub enum Order {
     StartFence(StartFence),
     FenceLease(FenceLease),
     ReleaseLease(ReleaseLease),
+    ClaimLease(ClaimLease),
+    BeginFenceAttempt(BeginFenceAttempt),
+    EndFenceAttempt(EndFenceAttempt),
+    UnfenceHost(UnfenceHost),
+    StartLift(StartLift),
+    FinishLift(FinishLift),
+    SuspectSplitBrain(SuspectSplitBrain),
+    ClearSuspicion(ClearSuspicion),
     OpenSession(OpenSession),
     CloseSession(CloseSession),
     ExpireSession(ExpireSession),
@@ -212,6 +220,79 @@ pub struct StartFence {
     pub lease: LeaseId,
     pub token: Token,
     pub method: FenceMethod,
+    /// Compare-and-set on the session's last keepalive, where silence is the reason; `None`: an operator's order, or renewal has ended.
+    pub heard: Option<Revision>,
+}
+
+/// A lease on its own host for a workload that somebody else starts. Makes the container object as well; both end together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimLease {
+    pub container: ContainerId,
+    pub spec: ContainerSpec,
+    /// Of the host that asks.
+    pub session: SessionId,
+}
+
+/// L15, L21: committed before the action; refused while another one is open on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeginFenceAttempt {
+    pub host: HostId,
+    pub method: FenceMethod,
+    pub agent: String,
+    pub node: NodeId,
+    pub tokens: Vec<Token>,
+    pub timeout_ms: u64,
+    /// The open attempt that is given up: its time is over by the proposing node's own note.
+    pub instead: Option<Revision>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndFenceAttempt {
+    pub host: HostId,
+    pub attempt: Revision,
+    pub ok: bool,
+    pub output: String,
+}
+
+/// An operator's word that every fenced holder of the host is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfenceHost {
+    pub host: HostId,
+    pub name: String,
+    pub reason: String,
+}
+
+/// L15: accepted only after every token cut there has proof of death; the storage call comes after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartLift {
+    pub volume: VolumeId,
+    pub host: HostId,
+}
+
+/// The storage lets the host in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishLift {
+    pub volume: VolumeId,
+    pub host: HostId,
+    /// The newest token whose cut was lifted.
+    pub newest: Token,
+}
+
+/// The holder saw another token's heartbeat advance on its volume, and has stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuspectSplitBrain {
+    pub session: SessionId,
+    pub lease: LeaseId,
+    pub token: Token,
+    pub volume: VolumeId,
+    pub other: Token,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClearSuspicion {
+    pub volume: VolumeId,
+    pub name: String,
+    pub reason: String,
 }
 
 /// L12, L15: evidence that the holder writes no more ends the lease.

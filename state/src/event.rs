@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::ids::{ClusterId, ContainerId, HostId, LeaseId, Revision, SessionId, Time, Token, Version, VolumeId};
 use crate::noun::cluster::Settings;
 use crate::noun::container::{ContainerSpec, Desired, Relocation};
-use crate::noun::fence::FenceMethod;
-use crate::noun::host::{Health, HostSpec, Scheduling};
+use crate::noun::fence::{FenceMethod, GoneProof};
+use crate::noun::host::{FenceAttempt, Health, HostSpec, Scheduling};
 use crate::noun::lease::{Evidence, Exit, GrantCause, InstanceStatus, RevokeReason, WithdrawReason};
 use crate::noun::session::Session;
 use crate::noun::volume::VolumeSpec;
@@ -162,6 +162,47 @@ pub enum Fact {
         token: Token,
         status: InstanceStatus,
     },
+    /// A fence action is about to be done.
+    FenceAttempted {
+        host: HostId,
+        attempt: FenceAttempt,
+        /// The one that was given up for it.
+        instead: Option<Revision>,
+    },
+    FenceTried {
+        host: HostId,
+        attempt: Revision,
+        ok: bool,
+        output: String,
+    },
+    /// A fenced holder has proof of death.
+    HolderGone {
+        host: HostId,
+        token: Token,
+        proof: GoneProof,
+    },
+    CutLiftStarted {
+        volume: VolumeId,
+        host: HostId,
+        newest: Token,
+    },
+    CutLifted {
+        volume: VolumeId,
+        host: HostId,
+        newest: Token,
+    },
+    /// An alarm: two holders may have written.
+    SplitBrainSuspected {
+        volume: VolumeId,
+        token: Token,
+        other: Token,
+        host: HostId,
+    },
+    SuspicionCleared {
+        volume: VolumeId,
+        name: String,
+        reason: String,
+    },
 }
 
 impl Fact {
@@ -198,6 +239,13 @@ impl Fact {
             Self::SessionClosed { .. } => "SessionClosed",
             Self::SessionCloned { .. } => "SessionCloned",
             Self::InstanceObserved { .. } => "InstanceObserved",
+            Self::FenceAttempted { .. } => "FenceAttempted",
+            Self::FenceTried { .. } => "FenceTried",
+            Self::HolderGone { .. } => "HolderGone",
+            Self::CutLiftStarted { .. } => "CutLiftStarted",
+            Self::CutLifted { .. } => "CutLifted",
+            Self::SplitBrainSuspected { .. } => "SplitBrainSuspected",
+            Self::SuspicionCleared { .. } => "SuspicionCleared",
         }
     }
 }

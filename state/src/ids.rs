@@ -133,6 +133,10 @@ number!(
     Seq
 );
 number!(
+    /// A control node of the Raft group.
+    NodeId
+);
+number!(
     /// Random number sent with a keepalive; tells a cloned machine from a reordered message (L17).
     Nonce
 );

@@ -23,6 +23,7 @@ pub mod pb;
 pub mod placement;
 pub mod rejection;
 pub mod state;
+pub mod storage;
 pub mod unfit;
 
 pub use command::{Command, Order};

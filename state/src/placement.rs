@@ -25,17 +25,34 @@ pub fn fits(state: &ClusterState, container: &Container, host: &Host) -> Result<
     if !session.declared.runtimes.contains(&container.spec.runtime) {
         return Err(Unfit::NoRuntime { runtime: container.spec.runtime });
     }
-    guarded(state, container, &session.declared)?;
+    clean(state, container, host)?;
+    guarded(state, container, host, &session.declared)?;
     constraints(container, host)?;
     neighbours(state, container, host)?;
     room(state, container, host)
 }
 
+/// L15: a fenced host gets nothing before it is known to be clean, and no volume that its storage still keeps from it; a suspected volume goes nowhere.
+fn clean(state: &ClusterState, container: &Container, host: &Host) -> Result<(), Unfit> {
+    if let Some(holder) = host.fenced.first() {
+        return Err(Unfit::Fenced { token: holder.token });
+    }
+    for volume in container.spec.volumes.iter().filter_map(|mount| state.volume(&mount.volume)) {
+        if volume.bar(&host.id).is_some() {
+            return Err(Unfit::Barred { volume: volume.id.clone() });
+        }
+        if let Some(suspicion) = volume.suspicion {
+            return Err(Unfit::SplitBrain { volume: volume.id.clone(), token: suspicion.token, other: suspicion.other });
+        }
+    }
+    Ok(())
+}
+
 /// L3: the session must declare, for each volume's takeover rule, a guard and a cut of the kind it needs.
 ///
 /// # Errors
-/// [`Unfit::NoGuard`], [`Unfit::NoDriver`], [`Unfit::NotGuarded`].
-pub fn guarded(state: &ClusterState, container: &Container, declared: &Declaration) -> Result<(), Unfit> {
+/// [`Unfit::NoGuard`], [`Unfit::NoDriver`], [`Unfit::NotGuarded`], [`Unfit::NoFence`], [`Unfit::NoStorageAddress`].
+pub fn guarded(state: &ClusterState, container: &Container, host: &Host, declared: &Declaration) -> Result<(), Unfit> {
     if declared.guard == Guard::None {
         return Err(Unfit::NoGuard);
     }
@@ -44,20 +61,22 @@ pub fn guarded(state: &ClusterState, container: &Container, declared: &Declarati
         let Some(cut) = declared.drivers.get(&volume.spec.driver).copied() else {
             return Err(Unfit::NoDriver { volume: volume.id.clone(), driver: volume.spec.driver });
         };
-        if !rule_met(volume, cut) {
-            let takeover = volume.spec.takeover;
-            return Err(Unfit::NotGuarded { volume: volume.id.clone(), takeover, guard: declared.guard, cut });
-        }
+        rule_met(volume, host, declared.guard, cut)?;
     }
     Ok(())
 }
 
-fn rule_met(volume: &Volume, cut: Cut) -> bool {
-    match volume.spec.takeover {
+fn rule_met(volume: &Volume, host: &Host, guard: Guard, cut: Cut) -> Result<(), Unfit> {
+    let (id, takeover) = (volume.id.clone(), volume.spec.takeover);
+    match takeover {
         // Dead processes still have dirty pages: either the driver cuts them off, or the owner states that they cannot hurt.
-        Takeover::AfterExpiry => cut != Cut::None || volume.spec.coherent,
-        Takeover::AfterFence => volume.spec.driver.can_fence(),
-        Takeover::Manual => true,
+        Takeover::AfterExpiry if cut == Cut::None && !volume.spec.coherent => Err(Unfit::NotGuarded { volume: id, takeover, guard, cut }),
+        Takeover::AfterFence if volume.spec.can_fence() => {
+            let nameless = volume.spec.bars_host() && host.spec.seen_by_storage().is_empty();
+            if nameless { Err(Unfit::NoStorageAddress { volume: id }) } else { Ok(()) }
+        }
+        Takeover::AfterFence if host.spec.fence_agents.is_empty() => Err(Unfit::NoFence { volume: id }),
+        Takeover::AfterExpiry | Takeover::AfterFence | Takeover::Manual => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ids::{BootId, ClusterId, ContainerId, HostId, LeaseId, Revision, SessionId, Token, Version, VolumeId};
+use crate::ids::{BootId, ClusterId, ContainerId, HostId, LeaseId, NodeId, Revision, SessionId, Token, Version, VolumeId};
 use crate::noun::host::Scheduling;
 use crate::noun::lease::Phase;
 use crate::noun::session::{Cut, Guard};
@@ -95,6 +95,24 @@ pub enum Rejection {
     ReleaseRefused { session: SessionId, lease: LeaseId, token: Token, why: String },
     #[error("takeover {takeover:?} is not possible with driver {driver:?}: {why}")]
     TakeoverUnsupported { driver: Driver, takeover: Takeover, why: String },
+    #[error("host {host}: fence attempt {attempt} of node {node} is still open: one at a time")]
+    AttemptOpen { host: HostId, attempt: Revision, node: NodeId },
+    #[error("host {host} has no open fence attempt {attempt}")]
+    AttemptUnknown { host: HostId, attempt: Revision },
+    #[error("volume {volume}: the storage does not bar host {host}")]
+    NotBarred { volume: VolumeId, host: HostId },
+    #[error("volume {volume}: host {host} stays barred: {why}")]
+    LiftRefused { volume: VolumeId, host: HostId, why: String },
+    #[error("{object} has no {what}: there is nothing to clear")]
+    NothingToClear { object: String, what: String },
+    #[error("host {host} was fenced and token {token} is not known to be gone there: start its executor, or `berth host unfence {host}`")]
+    HostFenced { host: HostId, token: Token },
+    #[error("the storage of volume {volume} bars host {host}, by the options it has now: wait until that is lifted, see `berth why {volume}`")]
+    VolumeBarred { volume: VolumeId, host: HostId },
+    #[error(
+        "a privileged container can undo the guard of its host, and volume {volume} is after-expiry: use after-fence, leave privileged out, or insist (--privileged-insist), which is logged"
+    )]
+    Privileged { volume: VolumeId },
     #[error("this request id was used for another command: use a fresh one")]
     RequestReused,
     #[error("state format {format} is not possible: {why}")]
@@ -111,7 +129,10 @@ impl Rejection {
             | Self::VolumeNotFound { .. }
             | Self::ContainerNotFound { .. }
             | Self::LeaseNotFound { .. }
-            | Self::SessionNotFound { .. } => Class::NotFound,
+            | Self::SessionNotFound { .. }
+            | Self::AttemptUnknown { .. }
+            | Self::NotBarred { .. }
+            | Self::NothingToClear { .. } => Class::NotFound,
             Self::VolumeHeld { .. }
             | Self::ContainerHeld { .. }
             | Self::HostHoldsLease { .. }
@@ -123,7 +144,11 @@ impl Rejection {
             | Self::SessionHoldsLease { .. }
             | Self::RenewedSince { .. }
             | Self::EvidenceRefused { .. }
-            | Self::ReleaseRefused { .. } => Class::Held,
+            | Self::ReleaseRefused { .. }
+            | Self::AttemptOpen { .. }
+            | Self::LiftRefused { .. }
+            | Self::HostFenced { .. }
+            | Self::VolumeBarred { .. } => Class::Held,
             Self::NotInitialized
             | Self::AlreadyInitialized { .. }
             | Self::HostExists { .. }
@@ -140,6 +165,7 @@ impl Rejection {
             | Self::DoesNotFit { .. }
             | Self::NotWanted { .. }
             | Self::TakeoverUnsupported { .. }
+            | Self::Privileged { .. }
             | Self::RequestReused
             | Self::FormatRefused { .. }
             | Self::Undecodable { .. } => Class::Other,

@@ -142,6 +142,11 @@ impl ClusterState {
     }
 
     #[must_use]
+    pub fn fence(&self, token: Token) -> Option<&Fence> {
+        self.fences.get(&token)
+    }
+
+    #[must_use]
     pub fn host(&self, id: &HostId) -> Option<&Host> {
         self.hosts.get(id)
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ids::{ContainerId, HostId, VolumeId};
+use crate::ids::{ContainerId, HostId, Token, VolumeId};
 use crate::noun::container::{Constraint, RuntimeKind};
 use crate::noun::host::{Health, Scheduling};
 use crate::noun::session::{Cut, Guard};
@@ -26,6 +26,16 @@ pub enum Unfit {
     NoGuard,
     #[error("volume {volume} with takeover {takeover:?} needs more than guard {guard:?} and cut {cut:?}")]
     NotGuarded { volume: VolumeId, takeover: Takeover, guard: Guard, cut: Cut },
+    #[error("the host was fenced and token {token} is not known to be gone there: start its executor, reboot it, or `berth host unfence` it")]
+    Fenced { token: Token },
+    #[error("the storage of volume {volume} still bars the host")]
+    Barred { volume: VolumeId },
+    #[error("volume {volume} is suspected of two holders (tokens {token} and {other}): look at its data, then `berth volume clear {volume}`")]
+    SplitBrain { volume: VolumeId, token: Token, other: Token },
+    #[error("volume {volume} is after-fence: its storage cannot fence, and the host has no fence agent")]
+    NoFence { volume: VolumeId },
+    #[error("the storage of volume {volume} fences a host by its address, and the host has none: `berth host update --storage-address`")]
+    NoStorageAddress { volume: VolumeId },
     #[error("constraint {constraint} is not met")]
     Constraint { constraint: Constraint },
     #[error("container {other} runs there and the two must be apart")]

@@ -84,7 +84,7 @@ fn order(w: &World, s: Step) -> Order {
                 renewed: Revision(renewed.0 - u64::from(s.b.is_multiple_of(8) && renewed.0 > 0)),
             })
         }
-        25 => Order::StartFence(StartFence { lease, token, method: pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b) }),
+        25 => Order::StartFence(StartFence { lease, token, method: pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b), heard: None }),
         26 | 27 => w.fence_order((lease, token), evidence(w, lease, s.b)),
         28 => w.release_order(
             (lease, token),

@@ -63,6 +63,14 @@ oneof! {
         SessionReplaced { session },
         SessionConflict { host, current, boot, because },
         SessionHoldsLease { session, lease, token, phase },
+        AttemptOpen { host, attempt, node },
+        AttemptUnknown { host, attempt },
+        NotBarred { volume, host },
+        LiftRefused { volume, host, why },
+        NothingToClear { object, what },
+        Privileged { volume },
+        HostFenced { host, token },
+        VolumeBarred { volume, host },
     }
 }
 
@@ -75,6 +83,11 @@ oneof! {
         NoDriver { volume, driver },
         NoGuard {},
         NotGuarded { volume, takeover, guard, cut },
+        Fenced { token },
+        Barred { volume },
+        SplitBrain { volume, token, other },
+        NoFence { volume },
+        NoStorageAddress { volume },
         Constraint { constraint } as ConstraintUnmet,
         AntiAffinity { other },
         PortTaken { port, by },

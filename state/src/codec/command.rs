@@ -2,10 +2,10 @@
 
 use crate::codec::wire::{message, oneof};
 use crate::command::{
-    AddContainer, AddHost, AddVolume, ChangeSettings, CloseLease, CloseSession, Command, ExpireLease, ExpireSession, FenceLease,
-    GrantLease, InitCluster, MoveContainer, ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives, RecordObservation,
+    AddContainer, AddHost, AddVolume, BeginFenceAttempt, ChangeSettings, ClaimLease, ClearSuspicion, CloseLease, CloseSession, Command,
+    EndFenceAttempt, ExpireLease, ExpireSession, FenceLease, FinishLift, GrantLease, InitCluster, MoveContainer, ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives, RecordObservation,
     ReleaseLease, RemoveContainer, RemoveHost, RemoveVolume, RestartContainer, RevokeLease, SetDesired, SetHealth, SetScheduling,
-    StartFence, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
+    StartFence, StartLift, SuspectSplitBrain, UnfenceHost, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
 };
 
 message! { Command { request, actor, order; time as time_ms } }
@@ -17,7 +17,9 @@ oneof! {
         AddVolume(order), UpdateVolume(order), RemoveVolume(order),
         AddContainer(order), UpdateContainer(order), RemoveContainer(order), SetDesired(order), RestartContainer(order), MoveContainer(order),
         GrantLease(order), WithdrawLease(order), RevokeLease(order), CloseLease(order), ExpireLease(order), StartFence(order),
-        FenceLease(order), ReleaseLease(order),
+        FenceLease(order), ReleaseLease(order), ClaimLease(order),
+        BeginFenceAttempt(order), EndFenceAttempt(order), UnfenceHost(order), StartLift(order), FinishLift(order), SuspectSplitBrain(order),
+        ClearSuspicion(order),
         OpenSession(order), CloseSession(order), ExpireSession(order), RecordKeepalives(order), RecordObservation(order),
     }
 }
@@ -48,9 +50,17 @@ message! { WithdrawLease { lease, token, why } }
 message! { RevokeLease { lease, token, reason } }
 message! { CloseLease { lease, token } }
 message! { ExpireLease { lease, token, renewed } }
-message! { StartFence { lease, token, method } }
+message! { StartFence { lease, token, method, heard } }
 message! { FenceLease { lease, token, evidence } }
 message! { ReleaseLease { lease, token, session, exit, finished } }
+message! { ClaimLease { container, spec, session } }
+message! { BeginFenceAttempt { host, method, agent, node, tokens, timeout_ms, instead } }
+message! { EndFenceAttempt { host, attempt, ok, output } }
+message! { UnfenceHost { host, name, reason } }
+message! { StartLift { volume, host } }
+message! { FinishLift { volume, host, newest } }
+message! { SuspectSplitBrain { session, lease, token, volume, other } }
+message! { ClearSuspicion { volume, name, reason } }
 
 message! { OpenSession { host, boot, ledger, predecessor, declared } }
 message! { CloseSession { session } }

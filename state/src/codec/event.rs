@@ -36,5 +36,12 @@ oneof! {
         SessionClosed { session, host, why },
         SessionCloned { session, host },
         InstanceObserved { lease, token, status },
+        FenceAttempted { host, attempt, instead },
+        FenceTried { host, attempt, ok, output },
+        HolderGone { host, token, proof },
+        CutLiftStarted { volume, host, newest },
+        CutLifted { volume, host, newest },
+        SplitBrainSuspected { volume, token, other, host },
+        SuspicionCleared { volume, name, reason },
     }
 }

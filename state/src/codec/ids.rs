@@ -3,7 +3,7 @@
 use crate::codec::error::CodecError;
 use crate::codec::wire::{At, Field};
 use crate::ids::{
-    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
+    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
     Version, VolumeId,
 };
 
@@ -33,7 +33,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(Revision, LeaseId, Token, SessionId, Seq, Nonce, Version, Incarnation, Time);
+numbers!(Revision, LeaseId, Token, SessionId, NodeId, Seq, Nonce, Version, Incarnation, Time);
 
 macro_rules! sixteen_bytes {
     ($($name:ident),*) => {$(

@@ -21,7 +21,7 @@ message! { InstanceStatus { attempt, state, health, last_exit, message } }
 message! { Exit { code, reason } }
 message! { Renewal { renewed, ttl_ms } }
 
-oneof! { GrantCause in grant_cause { Placed {}, Relocated { from }, Failover { from } } }
+oneof! { GrantCause in grant_cause { Placed {}, Relocated { from }, Failover { from }, Claimed {} } }
 oneof! { Ended in ended { Withdrawn { why }, Released { exit }, Fenced { evidence } } }
 oneof! { Evidence in evidence { RanOut { expired_at }, StorageCut {}, PoweredOff {}, OperatorConfirmed { name, reason } } }
 

@@ -61,6 +61,7 @@ pub fn check_batches(order: &Order) -> Result<(), CodecError> {
             bounded("RecordKeepalives", "keepalives", batch.keepalives.len())?;
             batch.keepalives.iter().try_for_each(|k| bounded("Keepalive", "tokens", k.tokens.len()))
         }
+        Order::BeginFenceAttempt(attempt) => bounded("BeginFenceAttempt", "tokens", attempt.tokens.len()),
         Order::RecordObservation(batch) => bounded("RecordObservation", "instances", batch.instances.len()),
         Order::InitCluster(_)
         | Order::ChangeSettings(_)
@@ -87,6 +88,13 @@ pub fn check_batches(order: &Order) -> Result<(), CodecError> {
         | Order::StartFence(_)
         | Order::FenceLease(_)
         | Order::ReleaseLease(_)
+        | Order::ClaimLease(_)
+        | Order::EndFenceAttempt(_)
+        | Order::UnfenceHost(_)
+        | Order::StartLift(_)
+        | Order::FinishLift(_)
+        | Order::SuspectSplitBrain(_)
+        | Order::ClearSuspicion(_)
         | Order::OpenSession(_)
         | Order::CloseSession(_)
         | Order::ExpireSession(_) => Ok(()),

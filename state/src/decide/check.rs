@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 
 use crate::ids::Version;
 use crate::noun::cluster::Settings;
-use crate::noun::container::{ContainerSpec, HealthCheck, RuntimeKind};
-use crate::noun::host::{Capacity, HostSpec};
+use crate::noun::container::{ContainerSpec, HealthCheck, Hook, RuntimeKind};
+use crate::noun::host::{Capacity, FenceAgent, HostSpec};
 use crate::noun::session::Declaration;
-use crate::noun::volume::{Driver, Takeover, VolumeSpec};
+use crate::noun::volume::{Takeover, VolumeSpec};
 use crate::placement::collide;
 use crate::rejection::Rejection;
+use crate::storage::StorageOptions;
 
 /// Bounds on the registry, so that state, snapshots and watches stay of a known size.
 pub(crate) const MAX_HOSTS: usize = 10_000;
 pub(crate) const MAX_VOLUMES: usize = 100_000;
 pub(crate) const MAX_CONTAINERS: usize = 100_000;
+const MAX_FENCE_AGENTS: usize = 8;
 const MAX_ENTRIES: usize = 256;
 const MAX_KEY_BYTES: usize = 256;
 const MAX_VALUE_BYTES: usize = 8_192;
@@ -44,6 +46,9 @@ pub(super) fn settings(s: &Settings) -> Result<(), Rejection> {
     }
     if !(500..=600_000).contains(&s.activation_ms) {
         return Err(invalid("settings.activation_ms", "500 to 600000"));
+    }
+    if !(500..=600_000).contains(&s.fence_after_ms) {
+        return Err(invalid("settings.fence_after_ms", "500 to 600000"));
     }
     Ok(())
 }
@@ -83,7 +88,46 @@ pub(super) fn host(spec: &HostSpec) -> Result<(), Rejection> {
     if spec.labels.contains_key("host") {
         return Err(invalid("labels", "the key \"host\" stands for the host's name in constraints"));
     }
-    capacity("capacity", &spec.capacity)
+    capacity("capacity", &spec.capacity)?;
+    if spec.storage_address.len() > 255 || spec.storage_address.contains(|c: char| c.is_whitespace() || c == ',') {
+        return Err(invalid("storage_address", "one address or host name, at most 255 bytes"));
+    }
+    limit("fence agents of one host", spec.fence_agents.len(), MAX_FENCE_AGENTS + 1)?;
+    spec.fence_agents.iter().try_for_each(fence_agent)
+}
+
+/// Option lines are `key=value` on the agent's standard input: nothing in them may begin a line of its own.
+fn fence_agent(agent: &FenceAgent) -> Result<(), Rejection> {
+    let name = agent.agent.as_str();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let by_name = name.starts_with("fence_") && name.chars().all(plain);
+    if name.len() > MAX_KEY_BYTES || !(by_name || absolute("fence_agents.agent", name).is_ok()) {
+        return Err(invalid("fence_agents.agent", format!("{name:?}: fence_NAME as installed, or an absolute path")));
+    }
+    for (field, options) in [("fence_agents.options", &agent.options), ("fence_agents.secrets", &agent.secrets.0)] {
+        entries(field, options.len(), options.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
+        if let Some((key, _)) = options.iter().find(|(_, value)| value.contains(['\n', '\r'])) {
+            return Err(invalid(field, format!("{key}: a value is one line")));
+        }
+        if let Some(key) = options.keys().find(|key| matches!(key.as_str(), "action" | "option")) {
+            return Err(invalid(field, format!("{key}: Berth sets it")));
+        }
+    }
+    if !(1_000..=600_000).contains(&agent.timeout_ms) {
+        return Err(invalid("fence_agents.timeout_ms", "1000 to 600000"));
+    }
+    Ok(())
+}
+
+/// An operator's word counts only with who and why.
+pub(super) fn word_of(name: &str, reason: &str) -> Result<(), String> {
+    if name.trim().is_empty() || reason.trim().is_empty() {
+        return Err("an operator's word needs a name and a reason".to_owned());
+    }
+    if name.len() > 128 || reason.len() > 1_024 {
+        return Err("name: at most 128 bytes, reason: at most 1024".to_owned());
+    }
+    Ok(())
 }
 
 pub(super) fn volume(spec: &VolumeSpec) -> Result<(), Rejection> {
@@ -91,30 +135,14 @@ pub(super) fn volume(spec: &VolumeSpec) -> Result<(), Rejection> {
     if spec.lock_delay_ms > VolumeSpec::MAX_LOCK_DELAY_MS {
         return Err(invalid("lock_delay_ms", format!("at most {}", VolumeSpec::MAX_LOCK_DELAY_MS)));
     }
-    match spec.driver {
-        Driver::Path => path_options(spec)?,
-    }
+    StorageOptions::parse(spec.driver, &spec.options).map_err(|(field, reason)| invalid(&field, reason))?;
     let unsupported = |why: &str| Err(Rejection::TakeoverUnsupported { driver: spec.driver, takeover: spec.takeover, why: why.to_owned() });
     match spec.takeover {
-        Takeover::AfterFence if !spec.driver.can_fence() => {
-            unsupported("its storage cannot cut a client off; use after-expiry (with --coherent) or manual")
-        }
         // Dead processes still have dirty pages.
-        Takeover::AfterExpiry if !spec.driver.can_cut() && !spec.coherent => unsupported(
+        Takeover::AfterExpiry if !spec.can_cut() && !spec.coherent => unsupported(
             "it cannot cut off the late writes of a dead host; state --coherent if they cannot reach the data (one page cache, or synchronous storage), or use manual",
         ),
         Takeover::AfterFence | Takeover::AfterExpiry | Takeover::Manual => Ok(()),
-    }
-}
-
-fn path_options(spec: &VolumeSpec) -> Result<(), Rejection> {
-    let Some(path) = spec.options.get("path") else {
-        return Err(invalid("options.path", "driver path needs option path=/absolute/directory"));
-    };
-    absolute("options.path", path)?;
-    match spec.options.keys().find(|k| *k != "path") {
-        Some(other) => Err(invalid("options", format!("driver path has no option {other:?}, only path"))),
-        None => Ok(()),
     }
 }
 
@@ -126,25 +154,16 @@ fn absolute(field: &str, path: &str) -> Result<(), Rejection> {
     Err(invalid(field, format!("{path:?}: an absolute path without '.', '..', '//', trailing '/', ',' or ':'")))
 }
 
-/// The directory of a volume of driver `path`.
-pub(super) fn path_of(spec: &VolumeSpec) -> Option<&str> {
-    match spec.driver {
-        Driver::Path => spec.options.get("path").map(String::as_str),
-    }
-}
-
-/// Whether one path is the other or lies inside it.
-pub(super) fn nested(a: &str, b: &str) -> bool {
-    let inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    inside(a, b) || inside(b, a)
-}
-
 pub(super) fn container(spec: &ContainerSpec) -> Result<(), Rejection> {
     match spec.runtime {
         RuntimeKind::Docker if spec.image.is_empty() => return Err(invalid("image", "the docker runtime needs an image")),
         RuntimeKind::Process if !spec.image.is_empty() => return Err(invalid("image", "the process runtime has no images: leave it out")),
         RuntimeKind::Process if spec.command.is_empty() => return Err(invalid("command", "the process runtime needs a command")),
-        RuntimeKind::Docker | RuntimeKind::Process => {}
+        RuntimeKind::Process | RuntimeKind::External if spec.privileged => {
+            return Err(invalid("privileged", "only the docker runtime has privileged instances"));
+        }
+        RuntimeKind::External if !spec.image.is_empty() => return Err(invalid("image", "a claimed lease has no image: leave it out")),
+        RuntimeKind::Docker | RuntimeKind::Process | RuntimeKind::External => {}
     }
     if spec.image.len() > 512 || spec.image.contains(char::is_whitespace) {
         return Err(invalid("image", "a Docker image reference of at most 512 bytes"));
@@ -158,6 +177,9 @@ pub(super) fn container(spec: &ContainerSpec) -> Result<(), Rejection> {
     ports(spec)?;
     capacity("limits", &spec.limits)?;
     spec.health_check.as_ref().map_or(Ok(()), health)?;
+    for (field, hook) in [("init", &spec.init), ("pre_start", &spec.pre_start)] {
+        hook.as_ref().map_or(Ok(()), |hook| entry_hook(field, hook))?;
+    }
     placement(spec)?;
     stop(spec)
 }
@@ -221,6 +243,17 @@ fn health(check: &HealthCheck) -> Result<(), Rejection> {
     }
     if !(1..=1_000).contains(&check.retries) {
         return Err(invalid("health_check.retries", "1 to 1000"));
+    }
+    Ok(())
+}
+
+fn entry_hook(field: &str, hook: &Hook) -> Result<(), Rejection> {
+    if hook.command.is_empty() {
+        return Err(invalid(field, "a command to run inside the container"));
+    }
+    words(field, &hook.command)?;
+    if !(100..=MAX_DURATION_MS).contains(&hook.timeout_ms) {
+        return Err(invalid(&format!("{field}.timeout_ms"), format!("100 to {MAX_DURATION_MS} ms")));
     }
     Ok(())
 }

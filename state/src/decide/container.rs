@@ -4,7 +4,8 @@ use crate::command::{AddContainer, MoveContainer, RemoveContainer, RestartContai
 use crate::decide::{Decision, check};
 use crate::event::Fact;
 use crate::ids::{ContainerId, Version};
-use crate::noun::container::{ContainerSpec, Desired, Relocation};
+use crate::noun::container::{ContainerSpec, Desired, Relocation, RuntimeKind};
+use crate::noun::volume::Takeover;
 use crate::outcome::Made;
 use crate::rejection::Rejection;
 use crate::state::ClusterState;
@@ -15,7 +16,9 @@ pub(super) fn add(state: &ClusterState, cmd: &AddContainer) -> Result<Decision, 
     }
     check::limit("containers", state.containers.len(), check::MAX_CONTAINERS)?;
     check::container(&cmd.spec)?;
+    not_external(&cmd.spec)?;
     volumes_exist(state, &cmd.spec)?;
+    not_privileged(state, &cmd.spec)?;
     let fact = Fact::ContainerAdded { container: cmd.container.clone(), spec: cmd.spec.clone(), desired: cmd.desired };
     Ok(Decision::Change { facts: vec![fact], made: Made::Version(Version(1)) })
 }
@@ -25,13 +28,40 @@ pub(super) fn update(state: &ClusterState, cmd: &UpdateContainer) -> Result<Deci
     let container = state.need_container(&cmd.container)?;
     let version = check::next_version("container", container.id.as_str(), cmd.version, container.version)?;
     check::container(&cmd.spec)?;
+    not_external(&container.spec)?;
+    not_external(&cmd.spec)?;
     volumes_exist(state, &cmd.spec)?;
+    not_privileged(state, &cmd.spec)?;
     let fact = Fact::ContainerUpdated { container: cmd.container.clone(), version, spec: cmd.spec.clone() };
     Ok(Decision::Change { facts: vec![fact], made: Made::Version(version) })
 }
 
+/// One that somebody else starts exists only under its claim, and only there where it was started.
+fn not_external(spec: &ContainerSpec) -> Result<(), Rejection> {
+    match spec.runtime {
+        RuntimeKind::Docker | RuntimeKind::Process => Ok(()),
+        RuntimeKind::External => {
+            let reason = "made and moved only by `docker run` with the volume driver or by `berth lease run`".to_owned();
+            Err(Rejection::Invalid { field: "runtime".to_owned(), reason })
+        }
+    }
+}
+
+/// A privileged instance can undo what its host enforces, and after-expiry rests on just that.
+pub(super) fn not_privileged(state: &ClusterState, spec: &ContainerSpec) -> Result<(), Rejection> {
+    if !spec.privileged || spec.privileged_insisted {
+        return Ok(());
+    }
+    for mount in &spec.volumes {
+        if state.need_volume(&mount.volume)?.spec.takeover == Takeover::AfterExpiry {
+            return Err(Rejection::Privileged { volume: mount.volume.clone() });
+        }
+    }
+    Ok(())
+}
+
 /// Several containers may name one volume; the grant rule lets one at a time have it.
-fn volumes_exist(state: &ClusterState, spec: &ContainerSpec) -> Result<(), Rejection> {
+pub(super) fn volumes_exist(state: &ClusterState, spec: &ContainerSpec) -> Result<(), Rejection> {
     spec.volumes.iter().try_for_each(|mount| state.need_volume(&mount.volume).map(|_| ()))
 }
 
@@ -80,6 +110,7 @@ pub(super) fn relocate(state: &ClusterState, cmd: &MoveContainer) -> Result<Deci
 
 fn relocation(state: &ClusterState, id: &ContainerId, relocation: Relocation) -> Result<Decision, Rejection> {
     let container = state.need_container(id)?;
+    not_external(&container.spec)?;
     if container.desired == Desired::Stopped {
         return Err(Rejection::NotWanted { container: id.clone(), why: "it is stopped: `berth container start` it instead".to_owned() });
     }

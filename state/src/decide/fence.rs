@@ -1,8 +1,8 @@
 //! Decisions on fencing: which evidence ends which lease (L12, L15). Called only by `decide`.
 
 use crate::command::{FenceLease, StartFence};
-use crate::decide::Decision;
-use crate::decide::lease::wrong_phase;
+use crate::decide::{Decision, check};
+use crate::decide::lease::{ended_by, wrong_phase};
 use crate::event::Fact;
 use crate::noun::fence::FenceMethod;
 use crate::noun::lease::{Evidence, Lease, Phase};
@@ -20,14 +20,38 @@ pub(super) fn start(state: &ClusterState, cmd: &StartFence) -> Result<Decision, 
         return Ok(Decision::unchanged());
     }
     match lease.phase {
-        Phase::Active | Phase::Closing | Phase::Expired => {}
+        Phase::Active => silent(state, lease, cmd)?,
+        Phase::Closing | Phase::Expired => {}
         Phase::Granted => return Err(wrong_phase(lease, "fence", "active, closing or expired; withdraw it")),
     }
-    if cmd.method == FenceMethod::StorageCut && !lease.volumes.iter().all(|v| v.spec.driver.can_fence()) {
-        let why = "the storage of its volumes cannot cut a client off".to_owned();
-        return Err(Rejection::EvidenceRefused { lease: lease.id, token: lease.token, evidence: "StorageCut".to_owned(), why });
-    }
+    possible(state, lease, cmd.method)?;
     Ok(Decision::one(Fact::FenceStarted { lease: lease.id, token: lease.token, method: cmd.method }))
+}
+
+/// Whoever was heard of since is not fenced for silence.
+fn silent(state: &ClusterState, lease: &Lease, cmd: &StartFence) -> Result<(), Rejection> {
+    let (Some(named), Some(pulse)) = (cmd.heard, state.pulse(lease.session)) else { return Ok(()) };
+    if pulse.renewed != named {
+        return Err(Rejection::RenewedSince { object: format!("session {}", lease.session), named, actual: pulse.renewed });
+    }
+    Ok(())
+}
+
+fn possible(state: &ClusterState, lease: &Lease, method: FenceMethod) -> Result<(), Rejection> {
+    let refuse = |evidence: &str, why: &str| {
+        let (evidence, why) = (evidence.to_owned(), why.to_owned());
+        Err(Rejection::EvidenceRefused { lease: lease.id, token: lease.token, evidence, why })
+    };
+    match method {
+        FenceMethod::StorageCut if lease.volumes.is_empty() => refuse("StorageCut", "it has no volumes"),
+        FenceMethod::StorageCut if !lease.volumes.iter().all(|v| v.spec.can_fence()) => {
+            refuse("StorageCut", "the storage of its volumes cannot cut a client off")
+        }
+        FenceMethod::PowerOff if state.need_host(&lease.host)?.spec.fence_agents.is_empty() => {
+            refuse("PoweredOff", "its host has no fence agent: `berth host update --fence-agent`")
+        }
+        FenceMethod::StorageCut | FenceMethod::PowerOff => Ok(()),
+    }
 }
 
 /// Ends the lease if the evidence is of a kind that its volumes' takeover rule accepts.
@@ -37,7 +61,7 @@ pub(super) fn fence(state: &ClusterState, cmd: &FenceLease) -> Result<Decision, 
         Evidence::RanOut { expired_at } => ran_out(lease, *expired_at),
         Evidence::StorageCut => acted(state, lease, FenceMethod::StorageCut),
         Evidence::PoweredOff => acted(state, lease, FenceMethod::PowerOff),
-        Evidence::OperatorConfirmed { name, reason } => operator(name, reason),
+        Evidence::OperatorConfirmed { name, reason } => check::word_of(name, reason),
     };
     verdict.map_err(|why| Rejection::EvidenceRefused {
         lease: lease.id,
@@ -45,7 +69,7 @@ pub(super) fn fence(state: &ClusterState, cmd: &FenceLease) -> Result<Decision, 
         evidence: cmd.evidence.label().to_owned(),
         why,
     })?;
-    Ok(Decision::one(Fact::LeaseFenced { lease: lease.id, token: lease.token, evidence: cmd.evidence.clone() }))
+    Ok(ended_by(lease, Fact::LeaseFenced { lease: lease.id, token: lease.token, evidence: cmd.evidence.clone() }))
 }
 
 /// L12.
@@ -70,14 +94,4 @@ fn acted(state: &ClusterState, lease: &Lease, method: FenceMethod) -> Result<(),
         Some(fence) if fence.method == Some(method) => Ok(()),
         Some(_) | None => Err("no such fence action was started".to_owned()),
     }
-}
-
-fn operator(name: &str, reason: &str) -> Result<(), String> {
-    if name.trim().is_empty() || reason.trim().is_empty() {
-        return Err("an operator's word needs a name and a reason".to_owned());
-    }
-    if name.len() > 128 || reason.len() > 1_024 {
-        return Err("name: at most 128 bytes, reason: at most 1024".to_owned());
-    }
-    Ok(())
 }

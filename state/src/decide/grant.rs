@@ -3,7 +3,7 @@
 use crate::command::GrantLease;
 use crate::decide::{Decision, container, volume};
 use crate::event::Fact;
-use crate::ids::{LeaseId, Revision, Token};
+use crate::ids::{ContainerId, HostId, LeaseId, Revision, Token};
 use crate::noun::container::{Container, Desired};
 use crate::noun::host::Scheduling;
 use crate::noun::lease::{Ended, GrantCause};
@@ -35,7 +35,8 @@ pub(super) fn grant(state: &ClusterState, at: Revision, cmd: &GrantLease) -> Res
     if session != cmd.session {
         return Err(Rejection::SessionReplaced { session: cmd.session });
     }
-    placement::fits(state, container, host).map_err(|why| unfit(container, cmd, why))?;
+    container::not_privileged(state, &container.spec)?;
+    placement::fits(state, container, host).map_err(|why| unfit(&container.id, &host.id, why))?;
     let token = Token(state.need_cluster()?.floor + at.0);
     let lease = LeaseId(at.0);
     let fact = Fact::LeaseGranted {
@@ -77,23 +78,26 @@ fn cause(container: &Container) -> GrantCause {
 }
 
 /// What guards a volume has a rejection of its own: it is the rule that matters most.
-fn unfit(container: &Container, cmd: &GrantLease, why: Unfit) -> Rejection {
+pub(super) fn unfit(container: &ContainerId, host: &HostId, why: Unfit) -> Rejection {
     match why {
-        Unfit::NoGuard => Rejection::NoGuard { host: cmd.host.clone() },
-        Unfit::NotGuarded { volume, takeover, guard, cut } => {
-            Rejection::NotGuarded { host: cmd.host.clone(), volume, takeover, guard, cut }
-        }
+        Unfit::NoGuard => Rejection::NoGuard { host: host.clone() },
+        Unfit::NotGuarded { volume, takeover, guard, cut } => Rejection::NotGuarded { host: host.clone(), volume, takeover, guard, cut },
         Unfit::NotOpen { .. }
         | Unfit::NoSession
         | Unfit::NotLive { .. }
         | Unfit::NoRuntime { .. }
         | Unfit::NoDriver { .. }
+        | Unfit::Fenced { .. }
+        | Unfit::Barred { .. }
+        | Unfit::SplitBrain { .. }
+        | Unfit::NoFence { .. }
+        | Unfit::NoStorageAddress { .. }
         | Unfit::Constraint { .. }
         | Unfit::AntiAffinity { .. }
         | Unfit::PortTaken { .. }
         | Unfit::Cpu { .. }
         | Unfit::Memory { .. }
         | Unfit::MoveElsewhere { .. }
-        | Unfit::MoveAway => Rejection::DoesNotFit { container: container.id.clone(), host: cmd.host.clone(), why },
+        | Unfit::MoveAway => Rejection::DoesNotFit { container: container.clone(), host: host.clone(), why },
     }
 }

@@ -3,7 +3,9 @@
 use crate::command::{AddHost, RemoveHost, SetHealth, SetScheduling, UpdateHost};
 use crate::decide::{Decision, check};
 use crate::event::Fact;
-use crate::ids::Version;
+use crate::ids::{HostId, Version};
+use crate::noun::host::HostSpec;
+use crate::noun::secrets::HIDDEN;
 use crate::outcome::Made;
 use crate::rejection::Rejection;
 use crate::state::ClusterState;
@@ -14,16 +16,29 @@ pub(super) fn add(state: &ClusterState, cmd: &AddHost) -> Result<Decision, Rejec
     }
     check::limit("hosts", state.hosts.len(), check::MAX_HOSTS)?;
     check::host(&cmd.spec)?;
-    let fact = Fact::HostAdded { host: cmd.host.clone(), spec: cmd.spec.clone() };
-    Ok(Decision::Change { facts: vec![fact], made: Made::Version(Version(1)) })
+    let fact = |spec| Fact::HostAdded { host: cmd.host.clone(), spec };
+    changed(&cmd.host, &cmd.spec, Version(1), fact)
 }
 
 pub(super) fn update(state: &ClusterState, cmd: &UpdateHost) -> Result<Decision, Rejection> {
     let host = state.need_host(&cmd.host)?;
     let version = check::next_version("host", host.id.as_str(), cmd.version, host.version)?;
-    check::host(&cmd.spec)?;
-    let fact = Fact::HostUpdated { host: cmd.host.clone(), version, spec: cmd.spec.clone() };
-    Ok(Decision::Change { facts: vec![fact], made: Made::Version(version) })
+    let spec = cmd.spec.with_secrets_of(&host.spec);
+    check::host(&spec)?;
+    let fact = |spec| Fact::HostUpdated { host: cmd.host.clone(), version, spec };
+    changed(&cmd.host, &spec, version, fact)
+}
+
+/// The event log is kept for ever and may be exported by anyone who reads it: the fact has the names of secrets only; their values go into the state
+/// beside it.
+fn changed(host: &HostId, spec: &HostSpec, version: Version, fact: impl FnOnce(HostSpec) -> Fact) -> Result<Decision, Rejection> {
+    let secrets = spec.fence_agents.iter().flat_map(|agent| &agent.secrets.0);
+    if let Some((name, _)) = secrets.into_iter().find(|(_, value)| *value == HIDDEN) {
+        let reason = format!("{name}: {HIDDEN} means as it was, and there was none: give its value");
+        return Err(Rejection::Invalid { field: "fence_agents.secrets".to_owned(), reason });
+    }
+    let secrets = spec.fence_agents.iter().map(|agent| agent.secrets.clone()).collect();
+    Ok(Decision::Host { facts: vec![fact(spec.shown())], made: Made::Version(version), host: host.clone(), secrets })
 }
 
 /// L1: a host that an un-ended lease names stays; so does one whose executor is still connected, which would else run unknown to us.
@@ -39,6 +54,13 @@ pub(super) fn remove(state: &ClusterState, cmd: &RemoveHost) -> Result<Decision,
     }
     if let Some(session) = host.session {
         return Err(Rejection::HostHasSession { host: host.id.clone(), session });
+    }
+    // Else nobody could say any more that these holders are gone, and their bars would stay for ever.
+    if let Some(holder) = host.fenced.first() {
+        return Err(Rejection::HostFenced { host: host.id.clone(), token: holder.token });
+    }
+    if let Some(volume) = state.volumes().find(|v| v.bar(&host.id).is_some()) {
+        return Err(Rejection::VolumeBarred { volume: volume.id.clone(), host: host.id.clone() });
     }
     Ok(Decision::one(Fact::HostRemoved { host: cmd.host.clone() }))
 }

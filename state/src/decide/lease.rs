@@ -1,15 +1,27 @@
 //! Decisions on leases that exist: withdraw, revoke, close, expire, release, observe (L11, L13, L14, L16). Called only by `decide`.
 
 use crate::command::{CloseLease, ExpireLease, RecordObservation, ReleaseLease, RevokeLease, WithdrawLease};
-use crate::decide::Decision;
+use crate::decide::{Decision, gone};
 use crate::event::{CloseReason, Fact};
 use crate::ids::SessionId;
+use crate::noun::container::RuntimeKind;
 use crate::noun::lease::{Lease, Phase};
+use crate::outcome::Made;
 use crate::rejection::Rejection;
 use crate::state::ClusterState;
 
 pub(super) fn wrong_phase(lease: &Lease, action: &str, needs: &str) -> Rejection {
     Rejection::WrongPhase { lease: lease.id, token: lease.token, phase: lease.phase, action: action.to_owned(), needs: needs.to_owned() }
+}
+
+/// The end of a lease. A claimed one ends together with its container, which nobody else can start.
+pub(super) fn ended_by(lease: &Lease, cause: Fact) -> Decision {
+    let mut facts = vec![cause];
+    match lease.spec.runtime {
+        RuntimeKind::External => facts.push(Fact::ContainerRemoved { container: lease.container.clone() }),
+        RuntimeKind::Docker | RuntimeKind::Process => {}
+    }
+    Decision::Change { facts, made: Made::Done }
 }
 
 /// L13: only while never activated. The log order of this entry and the first keepalive decides; the loser gets Gone.
@@ -18,7 +30,7 @@ pub(super) fn withdraw(state: &ClusterState, cmd: &WithdrawLease) -> Result<Deci
     if lease.phase != Phase::Granted {
         return Err(wrong_phase(lease, "withdraw", "granted (never activated); use revoke"));
     }
-    Ok(Decision::one(Fact::LeaseWithdrawn { lease: lease.id, token: lease.token, why: cmd.why }))
+    Ok(ended_by(lease, Fact::LeaseWithdrawn { lease: lease.id, token: lease.token, why: cmd.why }))
 }
 
 /// L14: asks for a soft stop. The lease stays renewable, because a database may need longer than T to shut down.
@@ -68,24 +80,20 @@ pub(super) fn expire(state: &ClusterState, cmd: &ExpireLease) -> Result<Decision
     Ok(Decision::one(Fact::LeaseExpired { lease: lease.id, token: lease.token, renewed: cmd.renewed }))
 }
 
-/// L16: the holder says: instance dead, volumes flushed and unmounted. Idempotent: an ended lease stays ended.
+/// L16: the holder says: instance dead, volumes flushed and unmounted. Idempotent: an ended lease stays ended, and if it was fenced this is the
+/// proof that its holder is gone.
 pub(super) fn release(state: &ClusterState, cmd: &ReleaseLease) -> Result<Decision, Rejection> {
     let Some(lease) = state.lease(cmd.lease) else {
         let issued = state.need_cluster()?.max_token;
         if cmd.token <= issued {
-            return Ok(Decision::unchanged());
+            return Ok(gone::reported(state, cmd.token, cmd.session));
         }
         return Err(Rejection::LeaseNotFound { lease: cmd.lease });
     };
     let lease = state.need_lease(lease.id, cmd.token)?;
     may_release(state, lease, cmd.session)?;
-    Ok(Decision::one(Fact::LeaseReleased {
-        lease: lease.id,
-        token: lease.token,
-        session: cmd.session,
-        exit: cmd.exit.clone(),
-        finished: cmd.finished,
-    }))
+    let (session, exit) = (cmd.session, cmd.exit.clone());
+    Ok(ended_by(lease, Fact::LeaseReleased { lease: lease.id, token: lease.token, session, exit, finished: cmd.finished }))
 }
 
 /// The session that holds it (leases move to a same-boot successor when that opens), in any phase; or, for one that is Expired or
@@ -121,5 +129,5 @@ pub(super) fn observe(state: &ClusterState, cmd: &RecordObservation) -> Result<D
         }
         facts.push(Fact::InstanceObserved { lease: lease.id, token: lease.token, status: seen.status.clone() });
     }
-    if facts.is_empty() { Ok(Decision::unchanged()) } else { Ok(Decision::Change { facts, made: crate::outcome::Made::Done }) }
+    if facts.is_empty() { Ok(Decision::unchanged()) } else { Ok(Decision::Change { facts, made: Made::Done }) }
 }

@@ -2,26 +2,33 @@
 //! alike, so it may ask nothing but its arguments.
 //!
 //! - [`cluster`], [`host`], [`volume`], [`container`]: the registry.
-//! - [`grant`], [`lease`], [`fence`]: leases (L1-L3, L11-L16).
+//! - [`grant`], [`claim`], [`lease`], [`fence`]: leases (L1-L3, L11-L16).
+//! - [`attempt`], [`gone`], [`lift`]: fence actions, proof of death, lifting a bar (L15). [`suspicion`]: suspected split brains.
 //! - [`session`], [`keepalive`]: sessions (L17) and their keepalives (L6).
 //! - [`check`]: what is a well-formed spec.
 
+pub(crate) mod attempt;
 pub(crate) mod check;
+pub(crate) mod claim;
 pub(crate) mod cluster;
 pub(crate) mod container;
 pub(crate) mod fence;
+pub(crate) mod gone;
 pub(crate) mod grant;
 pub(crate) mod host;
 pub(crate) mod keepalive;
 pub(crate) mod lease;
+pub(crate) mod lift;
 pub(crate) mod session;
+pub(crate) mod suspicion;
 pub(crate) mod volume;
 
 pub use grant::wanted;
 
 use crate::command::Order;
 use crate::event::Fact;
-use crate::ids::Revision;
+use crate::ids::{HostId, Revision};
+use crate::noun::secrets::Secrets;
 use crate::outcome::{KeepaliveAnswer, Made};
 use crate::rejection::Rejection;
 use crate::state::ClusterState;
@@ -30,6 +37,8 @@ use crate::state::ClusterState;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Change { facts: Vec<Fact>, made: Made },
+    /// The facts have the names of secrets only; the state gets their values beside them, one for each fence agent of the host.
+    Host { facts: Vec<Fact>, made: Made, host: HostId, secrets: Vec<Secrets> },
     Keepalives { facts: Vec<Fact>, heard: Vec<keepalive::Heard>, answers: Vec<KeepaliveAnswer> },
 }
 
@@ -77,6 +86,14 @@ pub(crate) fn decide(state: &ClusterState, at: Revision, order: &Order) -> Resul
         Order::StartFence(c) => fence::start(state, c),
         Order::FenceLease(c) => fence::fence(state, c),
         Order::ReleaseLease(c) => lease::release(state, c),
+        Order::ClaimLease(c) => claim::claim(state, at, c),
+        Order::BeginFenceAttempt(c) => attempt::begin(state, at, c),
+        Order::EndFenceAttempt(c) => attempt::end(state, c),
+        Order::UnfenceHost(c) => gone::unfence(state, c),
+        Order::StartLift(c) => lift::start(state, c),
+        Order::FinishLift(c) => lift::finish(state, c),
+        Order::SuspectSplitBrain(c) => suspicion::suspect(state, c),
+        Order::ClearSuspicion(c) => suspicion::clear(state, c),
         Order::OpenSession(c) => session::open(state, at, c),
         Order::CloseSession(c) => session::close(state, c),
         Order::ExpireSession(c) => session::expire(state, c),

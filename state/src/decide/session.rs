@@ -1,7 +1,7 @@
 //! Decisions on sessions (L17). Called only by `decide`.
 
 use crate::command::{CloseSession, ExpireSession, OpenSession};
-use crate::decide::{Decision, check};
+use crate::decide::{Decision, check, gone};
 use crate::event::{CloseReason, Fact, SessionEnd};
 use crate::ids::{Revision, SessionId};
 use crate::noun::lease::{Lease, Phase};
@@ -25,6 +25,7 @@ pub(super) fn open(state: &ClusterState, at: Revision, cmd: &OpenSession) -> Res
         facts.push(Fact::SessionClosed { session: current.id, host: host.id.clone(), why: SessionEnd::Replaced });
     }
     facts.push(Fact::SessionOpened { session, predecessor });
+    facts.extend(gone::rebooted(host, cmd.boot));
     Ok(Decision::Change { facts, made: Made::Session(id) })
 }
 

@@ -4,9 +4,11 @@ use crate::command::{AddVolume, RemoveVolume, UpdateVolume};
 use crate::decide::{Decision, check};
 use crate::event::Fact;
 use crate::ids::{Version, VolumeId};
+use crate::noun::volume::{Volume, VolumeSpec};
 use crate::outcome::Made;
 use crate::rejection::Rejection;
 use crate::state::ClusterState;
+use crate::storage::StorageOptions;
 
 pub(super) fn add(state: &ClusterState, cmd: &AddVolume) -> Result<Decision, Rejection> {
     if state.volume(&cmd.volume).is_some() {
@@ -25,6 +27,9 @@ pub(super) fn update(state: &ClusterState, cmd: &UpdateVolume) -> Result<Decisio
     let version = check::next_version("volume", volume.id.as_str(), cmd.version, volume.version)?;
     check::volume(&cmd.spec)?;
     not_held(state, &cmd.volume)?;
+    if (volume.spec.driver, &volume.spec.options) != (cmd.spec.driver, &cmd.spec.options) {
+        not_barred(volume)?;
+    }
     not_shared(state, &cmd.volume, &cmd.spec)?;
     let fact = Fact::VolumeUpdated { volume: cmd.volume.clone(), version, spec: cmd.spec.clone() };
     Ok(Decision::Change { facts: vec![fact], made: Made::Version(version) })
@@ -33,11 +38,20 @@ pub(super) fn update(state: &ClusterState, cmd: &UpdateVolume) -> Result<Decisio
 pub(super) fn remove(state: &ClusterState, cmd: &RemoveVolume) -> Result<Decision, Rejection> {
     let volume = state.need_volume(&cmd.volume)?;
     not_held(state, &volume.id)?;
+    not_barred(volume)?;
     let user = state.containers().find(|c| c.spec.volumes.iter().any(|m| m.volume == volume.id));
     if let Some(container) = user {
         return Err(Rejection::VolumeUsed { volume: volume.id.clone(), container: container.id.clone() });
     }
     Ok(Decision::one(Fact::VolumeRemoved { volume: cmd.volume.clone() }))
+}
+
+/// A bar is lifted by the options under which it was made.
+fn not_barred(volume: &Volume) -> Result<(), Rejection> {
+    match volume.bars.first() {
+        Some(bar) => Err(Rejection::VolumeBarred { volume: volume.id.clone(), host: bar.host.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// L1: free iff no un-ended lease names it.
@@ -56,15 +70,15 @@ pub(super) fn not_held(state: &ClusterState, id: &VolumeId) -> Result<(), Reject
     }
 }
 
-/// Two volumes over one directory would be one dataset with two writers, each under a lease of its own.
-fn not_shared(state: &ClusterState, id: &VolumeId, spec: &crate::noun::volume::VolumeSpec) -> Result<(), Rejection> {
-    let Some(path) = check::path_of(spec) else { return Ok(()) };
+/// Two volumes over the same data would be one dataset with two writers, each under a lease of its own.
+fn not_shared(state: &ClusterState, id: &VolumeId, spec: &VolumeSpec) -> Result<(), Rejection> {
+    let Ok(options) = StorageOptions::parse(spec.driver, &spec.options) else { return Ok(()) };
+    let place = options.place();
     for other in state.volumes().filter(|v| v.id != *id) {
-        if let Some(theirs) = check::path_of(&other.spec)
-            && check::nested(path, theirs)
-        {
-            let reason = format!("{path} overlaps {theirs} of volume {}: one directory is one volume", other.id);
-            return Err(Rejection::Invalid { field: "options.path".to_owned(), reason });
+        let Ok(theirs) = StorageOptions::parse(other.spec.driver, &other.spec.options) else { continue };
+        if place.overlaps(&theirs.place()) {
+            let reason = format!("{place} overlaps {} of volume {}: {}", theirs.place(), other.id, options.apart());
+            return Err(Rejection::Invalid { field: "options".to_owned(), reason });
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! Folds events of leases and fences. Called only by `evolve`.
+//! Folds events of leases. Called only by `evolve`.
 
+use crate::evolve::fence::unbar;
 use crate::evolve::registry::{change_cluster, change_container, change_volume};
 use crate::ids::{ContainerId, HostId, LeaseId, Revision, SessionId, Time, Token, Version};
 use crate::noun::container::LastLease;
-use crate::noun::fence::{Fence, FenceDone, FenceMethod, MAX_FENCES};
-use crate::noun::lease::{Ended, Evidence, Exit, GrantCause, InstanceStatus, Lease, LeasedVolume, Phase, Revoked};
+use crate::noun::lease::{Ended, Exit, GrantCause, InstanceStatus, Lease, LeasedVolume, Phase, Revoked};
 use crate::noun::session::{Cut, Renewal};
 use crate::state::{ClusterState, ObjectKey};
 
@@ -63,7 +63,7 @@ fn frozen(state: &ClusterState, at: Revision, time: Time, grant: &Grant<'_>) -> 
     }
 }
 
-fn change_lease(state: &mut ClusterState, id: LeaseId, change: impl FnOnce(&mut Lease)) {
+pub(super) fn change_lease(state: &mut ClusterState, id: LeaseId, change: impl FnOnce(&mut Lease)) {
     change(state.leases.get_mut(&id).expect("decide named an un-ended lease"));
     state.touch(ObjectKey::Lease(id));
 }
@@ -110,56 +110,12 @@ pub(super) fn ended(state: &mut ClusterState, at: Revision, time: Time, id: Leas
 }
 
 pub(super) fn released(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, exit: Option<&Exit>, finished: bool) {
-    let container = state.leases.get(&id).expect("decide named an un-ended lease").container.clone();
+    let lease = state.leases.get(&id).expect("decide named an un-ended lease");
+    let (container, host, token) = (lease.container.clone(), lease.host.clone(), lease.token);
     ended(state, at, time, id, Ended::Released { exit: exit.cloned() });
+    unbar(state, &host, token);
     if finished {
         let exit = exit.cloned().unwrap_or(Exit { code: 0, reason: String::new() });
         change_container(state, &container, |c| c.finished = Some(exit));
-    }
-}
-
-pub(super) fn fence_started(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, method: FenceMethod) {
-    // One that has expired already stays so: it is not renewed either, and its Expire entry is evidence.
-    change_lease(state, id, |l| l.phase = l.phase.max(Phase::Closing));
-    let lease = state.leases.get(&id).expect("changed just now");
-    let fence = Fence {
-        token: lease.token,
-        lease: id,
-        host: lease.host.clone(),
-        container: lease.container.clone(),
-        method: Some(method),
-        started: at,
-        started_time: time,
-        done: None,
-    };
-    put_fence(state, fence);
-}
-
-pub(super) fn fenced(state: &mut ClusterState, at: Revision, time: Time, id: LeaseId, evidence: &Evidence) {
-    let lease = state.leases.get(&id).expect("decide named an un-ended lease");
-    let mut fence = state.fences.get(&lease.token).cloned().unwrap_or(Fence {
-        token: lease.token,
-        lease: id,
-        host: lease.host.clone(),
-        container: lease.container.clone(),
-        method: None,
-        started: at,
-        started_time: time,
-        done: None,
-    });
-    fence.done = Some(FenceDone { evidence: evidence.clone(), at, time });
-    put_fence(state, fence);
-    ended(state, at, time, id, Ended::Fenced { evidence: evidence.clone() });
-}
-
-fn put_fence(state: &mut ClusterState, fence: Fence) {
-    let token = fence.token;
-    state.fences.insert(token, fence);
-    state.touch(ObjectKey::Fence(token));
-    while state.fences.len() > MAX_FENCES {
-        // Only done ones may go; an open fence names a lease that still lives.
-        let Some(oldest) = state.fences.values().find(|f| f.done.is_some()).map(|f| f.token) else { break };
-        state.fences.remove(&oldest);
-        state.touch(ObjectKey::Fence(oldest));
     }
 }

@@ -2,16 +2,19 @@
 //! is a broken invariant of ours and panics.
 //!
 //! - [`registry`]: cluster, hosts, volumes, containers.
-//! - [`lease`]: leases and fences.
+//! - [`lease`]: leases. [`fence`]: fences, fenced holders, bars, suspicions.
 //! - [`session`]: sessions; and [`session::renew`], the one change that is not an event (L6).
 
+pub(crate) mod fence;
 pub(crate) mod lease;
 pub(crate) mod registry;
 pub(crate) mod session;
 
 use crate::event::{Event, Fact};
+use crate::evolve::fence::Tried;
 use crate::evolve::lease::Grant;
 use crate::noun::lease::{Ended, Revoked};
+use crate::noun::volume::Suspicion;
 use crate::state::{ClusterState, ObjectKey};
 
 impl ClusterState {
@@ -53,14 +56,25 @@ impl ClusterState {
             }
             Fact::LeaseClosed { lease, token: _, why: _ } => lease::closed(self, *lease),
             Fact::LeaseExpired { lease, token: _, renewed: _ } => lease::expired(self, at, *lease),
-            Fact::FenceStarted { lease, token: _, method } => lease::fence_started(self, at, time, *lease, *method),
-            Fact::LeaseFenced { lease, token: _, evidence } => lease::fenced(self, at, time, *lease, evidence),
+            Fact::FenceStarted { lease, token: _, method } => fence::started(self, at, time, *lease, *method),
+            Fact::LeaseFenced { lease, token: _, evidence } => fence::fenced(self, at, time, *lease, evidence),
             Fact::LeaseReleased { lease, token: _, session: _, exit, finished } => {
                 lease::released(self, at, time, *lease, exit.as_ref(), *finished);
             }
             Fact::InstanceObserved { lease, token: _, status } => lease::observed(self, *lease, status),
             Fact::SessionOpened { session, predecessor } => session::opened(self, at, session, *predecessor),
             Fact::SessionClosed { session, host, why } => session::closed(self, *session, host, *why),
+            Fact::FenceAttempted { host, attempt, instead: _ } => fence::attempted(self, host, attempt),
+            Fact::FenceTried { host, attempt, ok, output } => {
+                fence::tried(self, at, time, host, &Tried { attempt: *attempt, ok: *ok, output });
+            }
+            Fact::HolderGone { host, token, proof: _ } => fence::holder_gone(self, host, *token),
+            Fact::CutLiftStarted { volume, host, newest: _ } => fence::lift_started(self, at, volume, host),
+            Fact::CutLifted { volume, host, newest: _ } => fence::lifted(self, volume, host),
+            Fact::SplitBrainSuspected { volume, token, other, host: _ } => {
+                fence::suspect(self, volume, Some(Suspicion { token: *token, other: *other, at, time }));
+            }
+            Fact::SuspicionCleared { volume, name: _, reason: _ } => fence::suspect(self, volume, None),
             // The alarm itself changes nothing; the LeaseClosed events beside it do.
             Fact::SessionCloned { .. } => {}
         }

@@ -4,6 +4,7 @@ use crate::ids::{ClusterId, ContainerId, HostId, Incarnation, Revision, Token, V
 use crate::noun::cluster::{Cluster, Settings};
 use crate::noun::container::{Container, ContainerSpec, Desired, Relocation};
 use crate::noun::host::{Health, Host, HostSpec, Scheduling};
+use crate::noun::secrets::Secrets;
 use crate::noun::volume::{Volume, VolumeSpec};
 use crate::state::{ClusterState, ObjectKey};
 
@@ -26,6 +27,8 @@ pub(super) fn host_added(state: &mut ClusterState, at: Revision, id: &HostId, sp
         health: Health::Down,
         session: None,
         created: at,
+        fenced: Vec::new(),
+        attempt: None,
     };
     assert!(state.hosts.insert(id.clone(), host).is_none(), "host {id} added twice");
     state.touch(ObjectKey::Host(id.clone()));
@@ -48,7 +51,15 @@ pub(super) fn change_host(state: &mut ClusterState, id: &HostId, change: impl Fn
 }
 
 pub(super) fn volume_added(state: &mut ClusterState, at: Revision, id: &VolumeId, spec: &VolumeSpec) {
-    let volume = Volume { id: id.clone(), spec: spec.clone(), version: Version(1), created: at, last_token: Token(0) };
+    let volume = Volume {
+        id: id.clone(),
+        spec: spec.clone(),
+        version: Version(1),
+        created: at,
+        last_token: Token(0),
+        bars: Vec::new(),
+        suspicion: None,
+    };
     assert!(state.volumes.insert(id.clone(), volume).is_none(), "volume {id} added twice");
     state.touch(ObjectKey::Volume(id.clone()));
 }
@@ -81,7 +92,16 @@ pub(super) fn change_container(state: &mut ClusterState, id: &ContainerId, chang
 pub(super) fn host_updated(state: &mut ClusterState, id: &HostId, version: Version, spec: &HostSpec) {
     change_host(state, id, |h| {
         h.version = version;
-        h.spec = spec.clone();
+        h.spec = spec.with_secrets_of(&h.spec);
+    });
+}
+
+/// Secrets are replicated, but no event: what `decide` was given beside the fact. A replay of the events alone has their names.
+pub(crate) fn keep_secrets(state: &mut ClusterState, id: &HostId, secrets: Vec<Secrets>) {
+    change_host(state, id, |h| {
+        for (agent, given) in h.spec.fence_agents.iter_mut().zip(secrets) {
+            agent.secrets = given;
+        }
     });
 }
 

@@ -1,6 +1,8 @@
 //! Invariants that one applied entry and the state after it can show, each a named check in its own file. Run after every apply in debug
-//! builds and in every test. I1, I2, I8, I10-I12 and I14-I17 speak of clocks, hosts and disks: the simulation checks those.
+//! builds and in every test. I1, I2, I8, I10-I12 and I15-I17 speak of clocks, hosts and disks: the simulation checks those.
 
+mod clean_host;
+mod cut_order;
 mod ended_is_final;
 mod ended_needs_cause;
 mod expire_names_last;
@@ -14,7 +16,7 @@ mod token_monotone;
 use std::collections::BTreeMap;
 
 use crate::event::Event;
-use crate::ids::{LeaseId, Token};
+use crate::ids::{HostId, LeaseId, Token, VolumeId};
 use crate::noun::lease::Lease;
 use crate::noun::session::Renewal;
 use crate::state::ClusterState;
@@ -33,6 +35,10 @@ pub struct Before {
     max_token: Token,
     leases: BTreeMap<LeaseId, Lease>,
     renewals: BTreeMap<Token, Renewal>,
+    /// Of each barred host: the tokens without proof of death.
+    bars: BTreeMap<(VolumeId, HostId), Vec<Token>>,
+    /// Of each fenced host: the same.
+    fenced: BTreeMap<HostId, Vec<Token>>,
 }
 
 impl Before {
@@ -44,7 +50,16 @@ impl Before {
     #[must_use]
     pub fn copy(state: &ClusterState) -> Self {
         let max_token = state.cluster.as_ref().map(|c| c.max_token).unwrap_or_default();
-        Self { max_token, leases: state.leases.clone(), renewals: state.renewals.clone() }
+        let bars = state.volumes.values().flat_map(|v| v.bars.iter().map(|bar| ((v.id.clone(), bar.host.clone()), bar.tokens.clone())));
+        let fenced = state.hosts.values().filter(|h| !h.fenced.is_empty());
+        let fenced = fenced.map(|h| (h.id.clone(), h.fenced.iter().map(|holder| holder.token).collect()));
+        Self {
+            max_token,
+            leases: state.leases.clone(),
+            renewals: state.renewals.clone(),
+            bars: bars.collect(),
+            fenced: fenced.collect(),
+        }
     }
 }
 
@@ -59,8 +74,10 @@ pub fn check(before: &Before, events: &[Event], after: &ClusterState) -> Vec<Vio
     run("I6 ended-is-final", ended_is_final::check(before, after));
     run("I9 expire-names-last", expire_names_last::check(before, events));
     run("I13 one-session", one_session::check(after));
+    run("I14 cut-order", cut_order::check(before, events, after));
     run("S1 no-dangling", no_dangling::check(after));
     run("S2 not-on-cordoned", not_on_cordoned::check(events, after));
     run("S3 index-agrees", index_agrees::check(after));
+    run("S4 clean-host", clean_host::check(before, events));
     broken
 }

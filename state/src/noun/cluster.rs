@@ -29,6 +29,8 @@ pub struct Settings {
     pub ttl_ms: u64,
     /// A grant that is not activated within this time is withdrawn and placed elsewhere (L13).
     pub activation_ms: u64,
+    /// A session that is silent for this long is fenced, where all volumes of a lease are after-fence: such a lease needs no waiting for T (L15).
+    pub fence_after_ms: u64,
 }
 
 impl Settings {
@@ -38,8 +40,14 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ttl_ms: 10_000, activation_ms: 5_000 }
+        Self { ttl_ms: 10_000, activation_ms: 5_000, fence_after_ms: 2_000 }
     }
+}
+
+/// How often a session sends a keepalive: T/3, and often enough that three in a row are missing before a fence.
+#[must_use]
+pub fn keepalive_ms(ttl_ms: u64, fence_after_ms: u64) -> u64 {
+    (ttl_ms / 3).min(fence_after_ms / 4).max(50)
 }
 
 /// hold(T) without the holder's margin: floor(T(1−ε)), in ms. The holder subtracts its own margin m.

@@ -44,6 +44,21 @@ pub struct ContainerSpec {
     pub stop_signal: Option<String>,
     /// After the stop signal, before the kill.
     pub stop_grace_ms: u64,
+    /// Run inside the instance before the command, when a volume is new.
+    pub init: Option<Hook>,
+    /// Run inside the instance before the command, otherwise.
+    pub pre_start: Option<Hook>,
+    /// A privileged instance can undo every enforcement on its host.
+    pub privileged: bool,
+    /// The operator insists on that over after-expiry volumes.
+    pub privileged_insisted: bool,
+}
+
+/// A command that must succeed before the container's own one is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hook {
+    pub command: Vec<String>,
+    pub timeout_ms: u64,
 }
 
 impl ContainerSpec {
@@ -63,6 +78,8 @@ impl ContainerSpec {
 pub enum RuntimeKind {
     Docker,
     Process,
+    /// Started by somebody else (`docker run`, `berth lease run`) under a claimed lease.
+    External,
 }
 
 /// A volume in a container. Read-only mounts hold the volume as well: one un-ended lease per volume, whoever only reads (L1).

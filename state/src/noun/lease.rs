@@ -87,6 +87,8 @@ pub enum GrantCause {
     Relocated { from: Token },
     /// After the former lease was fenced.
     Failover { from: Token },
+    /// By `docker run` or `berth lease run` on that very host.
+    Claimed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

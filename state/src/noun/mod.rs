@@ -7,5 +7,6 @@ pub mod ending;
 pub mod fence;
 pub mod host;
 pub mod lease;
+pub mod secrets;
 pub mod session;
 pub mod volume;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::ids::{Revision, Token, Version, VolumeId};
+use crate::ids::{HostId, Revision, Time, Token, Version, VolumeId};
+use crate::storage::StorageOptions;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Volume {
@@ -14,6 +15,39 @@ pub struct Volume {
     pub created: Revision,
     /// Token of the newest lease that ever named this volume; 0: none yet.
     pub last_token: Token,
+    /// Hosts that the storage keeps out (L15), at most one entry each.
+    pub bars: Vec<Bar>,
+    /// Two holders are suspected: no new lease until an operator clears it.
+    pub suspicion: Option<Suspicion>,
+}
+
+impl Volume {
+    #[must_use]
+    pub fn bar(&self, host: &HostId) -> Option<&Bar> {
+        self.bars.iter().find(|bar| bar.host == *host)
+    }
+}
+
+/// A host that the storage does not let in to a volume. There since the fence action was ordered, because it may take effect late.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bar {
+    pub host: HostId,
+    /// Cut there and not yet known to be gone.
+    pub tokens: Vec<Token>,
+    /// The newest token that was cut there: a lift for an older one must not undo it.
+    pub newest: Token,
+    pub since: Revision,
+    /// The entry after which the bar may be lifted at the storage; accepted only when `tokens` is empty.
+    pub lifting: Option<Revision>,
+}
+
+/// A new holder saw the heartbeat of another one advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Suspicion {
+    pub token: Token,
+    pub other: Token,
+    pub at: Revision,
+    pub time: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,29 +68,40 @@ impl VolumeSpec {
     pub const MAX_LOCK_DELAY_MS: u64 = 3_600_000;
 }
 
-/// Storage drivers. `Path`: a directory on storage that every host mounts at the same place; option `path`.
+impl VolumeSpec {
+    /// Whether this volume's driver can keep a dead holder's dirty pages from the storage.
+    #[must_use]
+    pub fn can_cut(&self) -> bool {
+        StorageOptions::parse(self.driver, &self.options).is_ok_and(|options| options.can_cut())
+    }
+
+    /// Whether the storage behind it can cut off a client by itself, acknowledged (StorageCut).
+    #[must_use]
+    pub fn can_fence(&self) -> bool {
+        StorageOptions::parse(self.driver, &self.options).is_ok_and(|options| options.can_fence())
+    }
+
+    /// Whether that cut can only bar a whole host, so that it must be lifted before the host may have the volume again.
+    #[must_use]
+    pub fn bars_host(&self) -> bool {
+        StorageOptions::parse(self.driver, &self.options).is_ok_and(|options| options.bars_host())
+    }
+}
+
+/// Storage drivers; their options are in [`crate::storage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
+    /// A directory on storage that every host mounts at the same place.
     Path,
-}
-
-impl Driver {
-    /// Whether this driver can keep a dead holder's dirty pages from the storage.
-    #[must_use]
-    pub fn can_cut(self) -> bool {
-        match self {
-            Self::Path => false,
-        }
-    }
-
-    /// Whether the storage behind this driver can cut off a client by itself, acknowledged (StorageCut).
-    #[must_use]
-    pub fn can_fence(self) -> bool {
-        match self {
-            Self::Path => false,
-        }
-    }
+    /// A file system in an image file on shared storage.
+    Image,
+    Nfs,
+    Glusterfs,
+    /// Through ceph-fuse.
+    Cephfs,
+    /// A program that speaks the documented protocol.
+    Exec,
 }
 
 /// What must be true before another holder may take the volume over from one that fell silent.

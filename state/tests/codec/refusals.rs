@@ -78,7 +78,7 @@ fn a_bad_name_is_refused() {
 #[test]
 fn an_id_of_another_length_is_refused() {
     for bytes in [0, 15, 17] {
-        let settings = Some(pb::Settings { ttl_ms: 10_000, activation_ms: 5_000 });
+        let settings = Some(pb::Settings { ttl_ms: 10_000, activation_ms: 5_000, fence_after_ms: 2_000 });
         let refused = decode_order(pb::order::Kind::InitCluster(pb::InitCluster { cluster: vec![1; bytes], settings }));
         assert_eq!(refused, Err(CodecError::BadIdLength { message: "InitCluster", field: "cluster", bytes }));
     }

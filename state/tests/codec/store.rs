@@ -110,7 +110,7 @@ fn lived() -> World {
     world.add_container("job", spec(&[]));
     world.grant("web", "h2");
     world.expire(first);
-    world.done(Order::StartFence(StartFence { lease: first.0, token: first.1, method: FenceMethod::PowerOff }));
+    world.done(Order::StartFence(StartFence { lease: first.0, token: first.1, method: FenceMethod::PowerOff, heard: None }));
     let reopen = world.open_order("h2", BOOT, Some(world.session("h2")), Guard::Init);
     world.done(reopen);
     for n in 0..3 {

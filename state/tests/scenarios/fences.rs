@@ -3,8 +3,10 @@
 use berth_state::command::*;
 use berth_state::ids::*;
 use berth_state::noun::fence::FenceMethod;
+use berth_state::noun::host::HostSpec;
 use berth_state::noun::lease::*;
 use berth_state::noun::volume::*;
+use berth_state::unfit::Unfit;
 use berth_state::{Order, Rejection};
 
 use crate::world::*;
@@ -67,7 +69,7 @@ fn an_acknowledgement_counts_only_after_its_fence_was_started() {
     let held = w.running("db", "h1");
     let order = w.fence_order(held, Evidence::PoweredOff);
     assert!(matches!(w.refused(order), Rejection::EvidenceRefused { .. }));
-    w.done(Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::PowerOff }));
+    w.done(Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::PowerOff, heard: None }));
     assert_eq!(w.phase(held.0), Some(Phase::Closing), "no renewal any more");
     let wrong = w.fence_order(held, Evidence::StorageCut);
     assert!(matches!(w.refused(wrong), Rejection::EvidenceRefused { .. }));
@@ -81,23 +83,31 @@ fn a_fence_of_an_expired_lease_does_not_take_it_back_to_closing() {
     let mut w = World::small();
     let held = w.running("db", "h1");
     w.expire(held);
-    w.done(Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::PowerOff }));
+    w.done(Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::PowerOff, heard: None }));
     assert_eq!(w.phase(held.0), Some(Phase::Expired));
     let order = w.ran_out(held);
     w.done(order);
 }
 
 #[test]
-fn a_storage_that_cannot_fence_takes_no_after_fence_rule_and_no_storage_cut() {
+fn a_storage_that_cannot_cut_takes_no_after_expiry_rule_unless_its_owner_states_coherent() {
     let mut w = World::small();
-    let rule = VolumeSpec { takeover: Takeover::AfterFence, ..path_volume("/data/x") };
-    let order = Order::AddVolume(AddVolume { volume: volume("x"), spec: rule });
-    assert!(matches!(w.refused(order), Rejection::TakeoverUnsupported { .. }));
     let unstated = VolumeSpec { coherent: false, ..path_volume("/data/x") };
     let order = Order::AddVolume(AddVolume { volume: volume("x"), spec: unstated });
     assert!(matches!(w.refused(order), Rejection::TakeoverUnsupported { takeover: Takeover::AfterExpiry, .. }));
-    let held = w.running("db", "h1");
-    let order = Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::StorageCut });
+}
+
+#[test]
+fn a_storage_that_cannot_fence_is_after_fence_only_where_the_host_has_an_agent() {
+    let mut w = World::small();
+    let rule = VolumeSpec { takeover: Takeover::AfterFence, ..path_volume("/data/x") };
+    w.done(Order::AddVolume(AddVolume { volume: volume("x"), spec: rule }));
+    w.add_container("x", spec(&["x"]));
+    w.done(Order::UpdateHost(UpdateHost { host: host("h1"), version: Version(1), spec: HostSpec::default() }));
+    let order = w.grant_order("x", "h1");
+    assert!(matches!(w.refused(order), Rejection::DoesNotFit { why: Unfit::NoFence { .. }, .. }));
+    let held = w.running("x", "h2");
+    let order = Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::StorageCut, heard: None });
     assert!(matches!(w.refused(order), Rejection::EvidenceRefused { .. }));
 }
 

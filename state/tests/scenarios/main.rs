@@ -7,6 +7,7 @@ mod keepalives;
 mod leases;
 mod registry;
 mod requests;
+mod secrets;
 mod sessions;
 #[path = "../world/mod.rs"]
 mod world;

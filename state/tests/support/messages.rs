@@ -1,10 +1,10 @@
 //! Commands, events and answers, for the codec's tests.
 
 use berth_state::command::{
-    AddContainer, AddHost, AddVolume, ChangeSettings, CloseLease, CloseSession, Command, ExpireLease, ExpireSession, FenceLease,
-    GrantLease, InitCluster, Keepalive, MoveContainer, ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives,
+    AddContainer, AddHost, AddVolume, BeginFenceAttempt, ChangeSettings, ClaimLease, ClearSuspicion, CloseLease, CloseSession, Command,
+    EndFenceAttempt, ExpireLease, ExpireSession, FenceLease, FinishLift, GrantLease, InitCluster, Keepalive, MoveContainer, ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives,
     RecordObservation, ReleaseLease, RemoveContainer, RemoveHost, RemoveVolume, RestartContainer, RevokeLease, SetDesired, SetHealth,
-    SetScheduling, StartFence, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
+    SetScheduling, StartFence, StartLift, SuspectSplitBrain, UnfenceHost, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
 };
 use berth_state::event::{CloseReason, Event, Fact, SessionEnd};
 use berth_state::outcome::{Accepted, GoneReason, KeepaliveAnswer, LeaseVerdict, Made, Outcome, SessionVerdict};
@@ -38,9 +38,17 @@ arb_struct! {
     RevokeLease { lease, token, reason }
     CloseLease { lease, token }
     ExpireLease { lease, token, renewed }
-    StartFence { lease, token, method }
+    StartFence { lease, token, method, heard }
     FenceLease { lease, token, evidence }
     ReleaseLease { lease, token, session, exit, finished }
+    ClaimLease { container, spec, session }
+    BeginFenceAttempt { host, method, agent, node, tokens, timeout_ms, instead }
+    EndFenceAttempt { host, attempt, ok, output }
+    UnfenceHost { host, name, reason }
+    StartLift { volume, host }
+    FinishLift { volume, host, newest }
+    SuspectSplitBrain { session, lease, token, volume, other }
+    ClearSuspicion { volume, name, reason }
     OpenSession { host, boot, ledger, predecessor, declared }
     CloseSession { session }
     ExpireSession { session, renewed }
@@ -63,7 +71,9 @@ arb_enum! {
         AddVolume(order), UpdateVolume(order), RemoveVolume(order),
         AddContainer(order), UpdateContainer(order), RemoveContainer(order), SetDesired(order), RestartContainer(order), MoveContainer(order),
         GrantLease(order), WithdrawLease(order), RevokeLease(order), CloseLease(order), ExpireLease(order), StartFence(order),
-        FenceLease(order), ReleaseLease(order),
+        FenceLease(order), ReleaseLease(order), ClaimLease(order),
+        BeginFenceAttempt(order), EndFenceAttempt(order), UnfenceHost(order), StartLift(order), FinishLift(order), SuspectSplitBrain(order),
+        ClearSuspicion(order),
         OpenSession(order), CloseSession(order), ExpireSession(order), RecordKeepalives(order), RecordObservation(order),
     }
 
@@ -97,6 +107,13 @@ arb_enum! {
         SessionClosed { session, host, why },
         SessionCloned { session, host },
         InstanceObserved { lease, token, status },
+        FenceAttempted { host, attempt, instead },
+        FenceTried { host, attempt, ok, output },
+        HolderGone { host, token, proof },
+        CutLiftStarted { volume, host, newest },
+        CutLifted { volume, host, newest },
+        SplitBrainSuspected { volume, token, other, host },
+        SuspicionCleared { volume, name, reason },
     }
 
     Outcome { Accepted(accepted), Rejected(rejection), Keepalives(answers) }
@@ -141,6 +158,14 @@ arb_enum! {
         EvidenceRefused { lease, token, evidence, why },
         ReleaseRefused { session, lease, token, why },
         TakeoverUnsupported { driver, takeover, why },
+        AttemptOpen { host, attempt, node },
+        AttemptUnknown { host, attempt },
+        NotBarred { volume, host },
+        LiftRefused { volume, host, why },
+        NothingToClear { object, what },
+        Privileged { volume },
+        HostFenced { host, token },
+        VolumeBarred { volume, host },
         RequestReused {},
         FormatRefused { format, why },
         Undecodable { why },
@@ -154,6 +179,11 @@ arb_enum! {
         NoDriver { volume, driver },
         NoGuard {},
         NotGuarded { volume, takeover, guard, cut },
+        Fenced { token },
+        Barred { volume },
+        SplitBrain { volume, token, other },
+        NoFence { volume },
+        NoStorageAddress { volume },
         Constraint { constraint },
         AntiAffinity { other },
         PortTaken { port, by },

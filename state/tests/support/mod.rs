@@ -8,7 +8,7 @@ pub mod nouns;
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_state::ids::{
-    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
+    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
     Version, VolumeId,
 };
 
@@ -161,7 +161,7 @@ macro_rules! arb_ids {
 }
 arb_ids!(
     names HostId, VolumeId, ContainerId;
-    numbers Revision, LeaseId, Token, SessionId, Seq, Nonce, Version, Incarnation, Time;
+    numbers Revision, LeaseId, Token, SessionId, NodeId, Seq, Nonce, Version, Incarnation, Time;
     bytes ClusterId, BootId, LedgerId, RequestId
 );
 

@@ -9,6 +9,7 @@ use berth_state::noun::cluster::Settings;
 use berth_state::noun::container::*;
 use berth_state::noun::host::*;
 use berth_state::noun::lease::*;
+use berth_state::noun::secrets::Secrets;
 use berth_state::noun::session::*;
 use berth_state::noun::volume::*;
 use berth_state::outcome::*;
@@ -40,6 +41,17 @@ pub fn path_volume(path: &str) -> VolumeSpec {
     }
 }
 
+/// A host that can be powered off.
+pub fn powered() -> HostSpec {
+    let agent = FenceAgent {
+        agent: "fence_dummy".to_owned(),
+        options: BTreeMap::new(),
+        secrets: Secrets::default(),
+        timeout_ms: FenceAgent::DEFAULT_TIMEOUT_MS,
+    };
+    HostSpec { address: "10.0.0.1".to_owned(), fence_agents: vec![agent], ..HostSpec::default() }
+}
+
 pub fn spec(volumes: &[&str]) -> ContainerSpec {
     ContainerSpec {
         runtime: RuntimeKind::Process,
@@ -55,6 +67,10 @@ pub fn spec(volumes: &[&str]) -> ContainerSpec {
         anti_affinity: Vec::new(),
         stop_signal: None,
         stop_grace_ms: 1_000,
+        init: None,
+        pre_start: None,
+        privileged: false,
+        privileged_insisted: false,
     }
 }
 
@@ -103,7 +119,7 @@ impl World {
     }
 
     pub fn add_host(&mut self, name: &str) {
-        self.done(Order::AddHost(AddHost { host: host(name), spec: HostSpec::default() }));
+        self.done(Order::AddHost(AddHost { host: host(name), spec: powered() }));
     }
 
     pub fn add_container(&mut self, name: &str, spec: ContainerSpec) {
