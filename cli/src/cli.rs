@@ -16,6 +16,7 @@ use crate::noun::lease::LeaseCommand;
 use crate::noun::node::NodeCommand;
 use crate::noun::volume::VolumeCommand;
 use crate::output::say;
+use crate::proof::command::ProofArgs;
 use crate::view::logs::LogsArgs;
 use crate::view::settings::SettingsCommand;
 use crate::view::why::WhyArgs;
@@ -47,6 +48,7 @@ enum Command {
     Events(EventsArgs),
     /// Why a volume or container is where it is, or is not
     Why(WhyArgs),
+    Proof(ProofArgs),
     /// Machines that run containers
     #[command(subcommand)]
     Host(HostCommand),
@@ -159,6 +161,7 @@ async fn run(command: Command, cx: &mut Context) -> Result<(), Failure> {
         Command::Logs(args) => args.run(cx).await,
         Command::Events(args) => args.run(cx).await,
         Command::Why(args) => args.run(cx).await,
+        Command::Proof(args) => args.run(cx).await,
         Command::Host(command) => command.run(cx).await,
         Command::Volume(command) => command.run(cx).await,
         Command::Container(command) => command.run(cx).await,

@@ -13,8 +13,7 @@ pub enum Exit {
     Held,
     NoQuorum,
     Unknown,
-    /// Commands that compare end with it; the first of them comes with a later issue.
-    #[allow(dead_code, reason = "a frozen number that no command of today ends with")]
+    /// Of commands that compare: `proof`, `events --verify`.
     Differences,
     WaitTimedOut,
 }

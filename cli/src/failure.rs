@@ -27,6 +27,9 @@ pub enum Failure {
     NotFound(String),
     #[error("refused: {0}")]
     Rejected(Rejection),
+    /// The same kind of no as a rejection, said before anything was sent.
+    #[error("refused: {0}")]
+    Alive(String),
     #[error("{endpoint} belongs to cluster {actual}, not to {expected}: check --cluster-id (BERTH_CLUSTER_ID) and --endpoints")]
     WrongCluster { endpoint: String, expected: String, actual: String },
     #[error("no quorum: {why}\nnothing was written; `berth status` shows which nodes answer, `--stale` reads without a quorum")]
@@ -51,6 +54,10 @@ pub enum Failure {
     },
     #[error("{endpoint} answered without {what}; use the same version on both sides")]
     Incomplete { endpoint: String, what: &'static str },
+    #[error("{endpoint}: {message}")]
+    CorruptHistory { endpoint: String, message: String },
+    #[error("not proved: {0}")]
+    Unproven(String),
     #[error("no answer within {}: {why}", crate::parse::duration::text(*.after))]
     TimedOut { after: Duration, why: String },
     #[error("waited {} for {goal}; now: {now}\nthe request itself was accepted; look again with `berth ps` or `berth why`", crate::parse::duration::text(*.after))]
@@ -80,9 +87,11 @@ impl Failure {
                 Class::Held => Exit::Held,
                 Class::Other => Exit::Error,
             },
+            Self::Alive(_) => Exit::Held,
             Self::NoQuorum { .. } | Self::Unreachable { .. } => Exit::NoQuorum,
             Self::Unknown { .. } => Exit::Unknown,
             Self::WaitTimedOut { .. } => Exit::WaitTimedOut,
+            Self::Unproven(_) => Exit::Differences,
             // A reader that left has what it wanted.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::WrongCluster { .. }
@@ -90,6 +99,7 @@ impl Failure {
             | Self::Server { .. }
             | Self::Undecodable { .. }
             | Self::Incomplete { .. }
+            | Self::CorruptHistory { .. }
             | Self::TimedOut { .. }
             | Self::Ended(_)
             | Self::Output(_)
@@ -107,11 +117,14 @@ impl Failure {
             | Self::File { .. }
             | Self::NotFound(_)
             | Self::Rejected(_)
+            | Self::Alive(_)
             | Self::WrongCluster { .. }
             | Self::Unknown { .. }
             | Self::Server { .. }
             | Self::Undecodable { .. }
             | Self::Incomplete { .. }
+            | Self::CorruptHistory { .. }
+            | Self::Unproven(_)
             | Self::WaitTimedOut { .. }
             | Self::Ended(_)
             | Self::Output(_)

@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line as a whole; start here. [`config`]: where settings come from. [`exit`], [`failure`]: how a command ends.
 //! - [`client`]: talk with the control nodes. [`noun`], [`view`]: the commands, one file for a noun. [`wait`]: `--wait`. [`context`]: what they share.
-//! - [`parse`], [`output`]: texts in, texts out.
+//! - [`parse`], [`output`]: texts in, texts out. [`proof`]: the history checked from outside.
 //! - [`daemon`]: `berth server`, `berth executor`; [`demo`]: `berth demo`. Without features `server` and `executor` only the client is left.
 
 mod cli;
@@ -18,6 +18,7 @@ mod failure;
 mod noun;
 mod output;
 mod parse;
+mod proof;
 mod view;
 mod wait;
 

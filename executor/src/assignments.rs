@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use berth_state::ids::{Incarnation, LeaseId, Revision, SessionId, Token};
+use berth_state::noun::host::FencedHolder;
 use berth_state::noun::lease::Lease;
 
 /// How new a set is.
@@ -21,6 +22,8 @@ pub struct AssignmentUpdate {
     pub full: bool,
     pub leases: Vec<Lease>,
     pub gone: Vec<Token>,
+    /// Always whole: what was fenced here and is not yet known to be gone.
+    pub fenced: Vec<FencedHolder>,
 }
 
 /// A whole set, as of one position.
@@ -28,6 +31,7 @@ pub struct AssignmentUpdate {
 pub struct AssignedSet {
     pub position: Position,
     pub leases: BTreeMap<Token, Lease>,
+    pub fenced: Vec<FencedHolder>,
 }
 
 /// The stream cannot be followed: open another.
@@ -65,7 +69,7 @@ impl Follower {
         for token in &update.gone {
             leases.remove(token);
         }
-        let set = AssignedSet { position: update.position, leases };
+        let set = AssignedSet { position: update.position, leases, fenced: update.fenced };
         self.set = Some(set.clone());
         Ok(set)
     }
@@ -77,6 +81,7 @@ pub struct AssignmentBook {
     position: Position,
     session: SessionId,
     leases: BTreeMap<Token, Lease>,
+    fenced: Vec<FencedHolder>,
     /// Whether a set was taken since the session began.
     any: bool,
 }
@@ -85,7 +90,7 @@ impl AssignmentBook {
     /// `position`: the newest that an earlier process had taken, by its ledger.
     #[must_use]
     pub fn new(position: Position) -> Self {
-        Self { position, session: SessionId(0), leases: BTreeMap::new(), any: false }
+        Self { position, session: SessionId(0), leases: BTreeMap::new(), fenced: Vec::new(), any: false }
     }
 
     /// The sets of a new session follow; those of a former one say nothing any more (its leases moved over, so it lacks them).
@@ -101,8 +106,15 @@ impl AssignmentBook {
         }
         self.position = set.position;
         self.leases = set.leases;
+        self.fenced = set.fenced;
         self.any = true;
         true
+    }
+
+    /// Holders fenced on this host that the control plane does not know to be gone, by the newest set of this session.
+    #[must_use]
+    pub fn fenced(&self) -> &[FencedHolder] {
+        if self.any { &self.fenced } else { &[] }
     }
 
     #[must_use]
@@ -141,16 +153,16 @@ mod tests {
     }
 
     fn set(revision: u64, tokens: &[u64]) -> AssignedSet {
-        AssignedSet { position: at(revision), leases: tokens.iter().map(|t| (Token(*t), lease(*t))).collect() }
+        AssignedSet { position: at(revision), leases: tokens.iter().map(|t| (Token(*t), lease(*t))).collect(), fenced: vec![] }
     }
 
     fn full(revision: u64, tokens: &[u64]) -> AssignmentUpdate {
-        AssignmentUpdate { position: at(revision), full: true, leases: tokens.iter().map(|t| lease(*t)).collect(), gone: vec![] }
+        AssignmentUpdate { position: at(revision), full: true, leases: tokens.iter().map(|t| lease(*t)).collect(), gone: vec![], fenced: vec![] }
     }
 
     fn delta(revision: u64, tokens: &[u64], gone: &[u64]) -> AssignmentUpdate {
         let leases = tokens.iter().map(|t| lease(*t)).collect();
-        AssignmentUpdate { position: at(revision), full: false, leases, gone: gone.iter().map(|t| Token(*t)).collect() }
+        AssignmentUpdate { position: at(revision), full: false, leases, gone: gone.iter().map(|t| Token(*t)).collect(), fenced: vec![] }
     }
 
     fn book() -> AssignmentBook {

@@ -1,6 +1,7 @@
 //! What the parts of an executor share: the seams, the enforcer, the ledger, and the session of the moment. Made by `executor`; holds no rule.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::clock::HolderClock;
 use crate::control::ControlPlane;
 use crate::enforcer::Enforcer;
+use crate::heartbeats::Suspicions;
+use crate::hostguard::HostGuardClient;
 use crate::ledger::Ledger;
+use crate::pages::Pages;
 use crate::random::Random;
 use crate::runtimes::Runtimes;
 use crate::volumes::VolumeDriver;
@@ -24,6 +28,7 @@ pub struct Current {
     pub incarnation: Incarnation,
     pub session: SessionId,
     pub ttl_ms: u64,
+    pub fence_after_ms: u64,
 }
 
 /// What steps work with. Shared by all.
@@ -39,6 +44,12 @@ pub struct Context {
     pub session: watch::Receiver<Option<Current>>,
     pub boot: BootId,
     pub tasks: StepTasks,
+    /// `None`: this executor runs without a host guard.
+    pub host_guard: Option<Arc<HostGuardClient>>,
+    pub pages: Pages,
+    /// The guard's program on this host.
+    pub guard_binary: PathBuf,
+    pub suspicions: Suspicions,
 }
 
 /// The tasks of steps under way, so that the end of the process can wait for them or cut them off.

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_state::command::{Keepalive, ObservedInstance, OpenSession};
+use berth_state::command::{Keepalive, ObservedInstance, OpenSession, Order};
 use berth_state::ids::{ClusterId, HostId, Incarnation, LeaseId, RequestId, SessionId, Token};
 use berth_state::noun::host::HostSpec;
 use berth_state::noun::lease::Exit;
-use berth_state::outcome::KeepaliveAnswer;
+use berth_state::outcome::{KeepaliveAnswer, Made};
 use berth_state::rejection::Rejection;
 use futures::stream::BoxStream;
 use tokio::sync::{mpsc, watch};
@@ -56,6 +56,8 @@ pub struct Opened {
     pub cluster: ClusterId,
     pub incarnation: Incarnation,
     pub ttl_ms: u64,
+    /// While after-fence leases are held, silence must stay well below this.
+    pub fence_after_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +77,15 @@ pub struct ReleaseRequest {
     pub token: Token,
     pub exit: Option<Exit>,
     pub finished: bool,
+}
+
+/// An order about this very host: ClaimLease or SuspectSplitBrain, naming the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProposeRequest {
+    pub cluster: ClusterId,
+    pub request: RequestId,
+    pub session: SessionId,
+    pub order: Order,
 }
 
 /// What the control plane asks of a log channel.
@@ -116,6 +127,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     async fn report(&self, request: ReportRequest) -> Result<(), LinkError>;
 
     async fn release(&self, request: ReleaseRequest) -> Result<(), LinkError>;
+
+    /// Repeated with the same request id until it is answered, or the answer can only be "unknown".
+    async fn propose(&self, request: ProposeRequest) -> Result<Made, LinkError>;
 
     /// The channel names its session first.
     async fn log_channel(

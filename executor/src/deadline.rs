@@ -21,6 +21,8 @@ pub enum Right {
     Never,
     /// Until then, by the holder's clock.
     Until(HolderTime),
+    /// Without an end: the storage is fenced before anybody else gets it, so the holder need not stop on silence (L11). It can still be lost.
+    Open,
     /// For ever over: stop, never act again.
     Over(Lost),
 }
@@ -37,6 +39,8 @@ pub enum Lost {
     Stale,
     /// The ledger cannot be written: nothing may run that a successor would not know of.
     LedgerFailed,
+    /// Another holder's heartbeat advanced on one of its volumes.
+    SplitBrain,
     /// This process has released it.
     Released,
 }
@@ -54,6 +58,7 @@ impl Lost {
             Self::SessionGone => "the host's session is over",
             Self::Stale => "it is of an earlier boot, of an earlier life of the cluster, or was over before the executor was restarted",
             Self::LedgerFailed => "the executor's ledger cannot be written",
+            Self::SplitBrain => "another holder's heartbeat advanced on its volume: a split brain is suspected",
             Self::Released => "the lease was released",
         }
     }
@@ -83,6 +88,8 @@ struct Entry {
     hold_ms: u64,
     /// Whether this process has had a Live for it. Without one what runs goes on, but nothing new begins.
     confirmed: bool,
+    /// A Live gives a right without an end.
+    open: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +116,27 @@ impl DeadlineBook {
 
     /// A right that the ledger of an earlier process of this boot tells of: its deadline goes on unchanged (L9, I12).
     pub fn adopt(&mut self, token: Token, deadline: HolderTime) {
-        self.entries.entry(token).or_insert(Entry { right: Right::Until(deadline), hold_ms: 0, confirmed: false });
+        let right = Right::Until(deadline);
+        self.entries.entry(token).or_insert(Entry { right, hold_ms: 0, confirmed: false, open: false });
+    }
+
+    /// The same for a right without an end.
+    pub fn adopt_open(&mut self, token: Token) {
+        self.entries.entry(token).or_insert(Entry { right: Right::Open, hold_ms: 0, confirmed: false, open: true });
+    }
+
+    /// The lease under `token` never expires by silence: from its first Live on it has no deadline.
+    pub fn without_end(&mut self, token: Token) {
+        if self.retired.contains(&token) {
+            return;
+        }
+        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms: 0, confirmed: false, open: true });
+        entry.open = true;
+        match entry.right {
+            // A deadline that was adopted is no Live of this process.
+            Right::Until(_) if entry.confirmed => entry.right = Right::Open,
+            Right::Never | Right::Until(_) | Right::Open | Right::Over(_) => {}
+        }
     }
 
     /// To be called with the time read before the message is built (I8), and before it leaves.
@@ -154,13 +181,16 @@ impl DeadlineBook {
         }
         let hold_ms = hold_ms(ttl_ms).saturating_sub(self.margin_ms);
         let until = t_send.plus_ms(hold_ms);
-        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms, confirmed: false });
-        match entry.right {
-            Right::Never => *entry = Entry { right: Right::Until(until), hold_ms, confirmed: true },
+        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms, confirmed: false, open: false });
+        let right = match entry.right {
+            Right::Over(_) => return,
+            Right::Never | Right::Until(_) if entry.open => Right::Open,
+            Right::Never => Right::Until(until),
             // Answers may come in another order than the keepalives left.
-            Right::Until(old) => *entry = Entry { right: Right::Until(old.max(until)), hold_ms, confirmed: true },
-            Right::Over(_) => {}
-        }
+            Right::Until(old) => Right::Until(old.max(until)),
+            Right::Open => Right::Open,
+        };
+        *entry = Entry { right, hold_ms, confirmed: true, open: entry.open };
     }
 
     /// Ends the right under `token` for ever. The first reason stays.
@@ -168,9 +198,9 @@ impl DeadlineBook {
         if self.retired.contains(&token) {
             return;
         }
-        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms: 0, confirmed: false });
+        let entry = self.entries.entry(token).or_insert(Entry { right: Right::Never, hold_ms: 0, confirmed: false, open: false });
         match entry.right {
-            Right::Never | Right::Until(_) => entry.right = Right::Over(why),
+            Right::Never | Right::Until(_) | Right::Open => entry.right = Right::Over(why),
             Right::Over(_) => {}
         }
     }
@@ -197,6 +227,12 @@ impl DeadlineBook {
         over
     }
 
+    /// Whether a right without an end is held: then silence, and not a deadline, makes the control plane act.
+    #[must_use]
+    pub fn any_open(&self) -> bool {
+        self.entries.values().any(|entry| entry.right == Right::Open)
+    }
+
     #[must_use]
     pub fn right(&self, token: Token) -> Right {
         if self.retired.contains(&token) {
@@ -211,7 +247,7 @@ impl DeadlineBook {
         match self.right(token) {
             Right::Over(_) => true,
             Right::Until(deadline) => now >= deadline,
-            Right::Never => false,
+            Right::Never | Right::Open => false,
         }
     }
 
@@ -220,6 +256,7 @@ impl DeadlineBook {
     pub fn may_act(&self, token: Token, now: HolderTime) -> bool {
         self.entries.get(&token).is_some_and(|entry| match entry.right {
             Right::Until(deadline) => entry.confirmed && now < deadline,
+            Right::Open => entry.confirmed,
             Right::Never | Right::Over(_) => false,
         })
     }

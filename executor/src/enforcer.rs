@@ -1,19 +1,22 @@
 //! The enforcer: kills instances at their deadline, from a thread of its own. Needs no async runtime, no dockerd and no disk. Owns the deadline book, so
 //! that "may I act" and "kill now" are decided under one lock. Without it running nothing may be renewed.
 //!
-//! While the executor is down nobody enforces deadlines (the guard of a later issue will): a restarted executor kills what is overdue before anything else.
+//! Each change of a right is stored in the lease's deadline page under the same lock, so that the guards know it too: they enforce while the executor is down. A
+//! restarted executor kills what is overdue before anything else.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use berth_guard::page::PageWriter;
 use berth_state::ids::Token;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::clock::HolderClock;
 use crate::deadline::{DeadlineBook, Lost, Right};
+use crate::pages::deadline_of;
 use crate::runtime::{InstanceKey, KillHandle, RuntimeError, kill};
 
 /// How often the clock is read. L19 asks for at most 50 ms.
@@ -62,6 +65,8 @@ struct Shared {
 struct State {
     book: DeadlineBook,
     handles: BTreeMap<Token, BTreeMap<InstanceKey, KillHandle>>,
+    /// The deadline pages of rights that are not over: guards read them.
+    pages: BTreeMap<Token, PageWriter>,
     /// Something is to be looked at before the next poll.
     hurry: bool,
     stop: bool,
@@ -77,7 +82,7 @@ impl Enforcer {
     #[must_use]
     pub fn new(clock: Arc<dyn HolderClock>, killer: Arc<dyn Killer>, margin_ms: u64) -> Self {
         let book = DeadlineBook::new(margin_ms);
-        let state = Mutex::new(State { book, handles: BTreeMap::new(), hurry: false, stop: false });
+        let state = Mutex::new(State { book, handles: BTreeMap::new(), pages: BTreeMap::new(), hurry: false, stop: false });
         Self { shared: Arc::new(Shared { clock, killer, state, wake: Condvar::new(), changed: watch::Sender::new(0) }) }
     }
 
@@ -109,6 +114,7 @@ impl Enforcer {
     pub fn tick(&self) {
         let mut state = self.lock();
         let expired = state.book.expire(self.shared.clock.now());
+        state.write_pages();
         let doomed = state.doomed();
         drop(state);
         for token in &expired {
@@ -145,6 +151,8 @@ impl Enforcer {
     pub fn book<R>(&self, act: impl FnOnce(&mut DeadlineBook) -> R) -> R {
         let mut state = self.lock();
         let result = act(&mut state.book);
+        // Under the same lock: no page ever says what the book does not.
+        state.write_pages();
         state.hurry = true;
         drop(state);
         self.shared.wake.notify_all();
@@ -176,6 +184,20 @@ impl Enforcer {
         state.book.may_start(token, self.shared.clock.now())
     }
 
+    /// From here on this page says what the book says of its token; at once, too.
+    pub fn follow(&self, token: Token, page: PageWriter) {
+        let mut state = self.lock();
+        state.pages.insert(token, page);
+        state.write_pages();
+    }
+
+    /// Whether a right there was is over, with the clock read now.
+    #[must_use]
+    pub fn is_over(&self, token: Token) -> bool {
+        let state = self.lock();
+        state.book.is_over(token, self.shared.clock.now())
+    }
+
     /// Puts an instance under enforcement. `false`: its right is over; it is being killed.
     pub fn register(&self, token: Token, key: InstanceKey, handle: KillHandle) -> bool {
         let mut state = self.lock();
@@ -186,6 +208,7 @@ impl Enforcer {
         self.shared.wake.notify_all();
         match right {
             Right::Until(deadline) => self.shared.clock.now() < deadline,
+            Right::Open => true,
             Right::Never | Right::Over(_) => false,
         }
     }
@@ -230,9 +253,25 @@ impl State {
         let over = self.handles.iter().filter(|(token, _)| match self.book.right(**token) {
             // An instance whose token never had a right must not run either.
             Right::Never | Right::Over(_) => true,
-            Right::Until(_) => false,
+            Right::Until(_) | Right::Open => false,
         });
         over.flat_map(|(token, handles)| handles.iter().map(|(key, handle)| (*token, key.clone(), handle.clone()))).collect()
+    }
+
+    /// One store for each page that is not as the book says. What is over is over for good: such a page is let go.
+    fn write_pages(&mut self) {
+        let book = &self.book;
+        self.pages.retain(|token, page| {
+            let right = book.right(*token);
+            let deadline = deadline_of(right);
+            if page.load() != deadline {
+                page.store(deadline);
+            }
+            match right {
+                Right::Never | Right::Until(_) | Right::Open => true,
+                Right::Over(_) => false,
+            }
+        });
     }
 
     fn remove(&mut self, token: Token, key: &InstanceKey) {

@@ -34,6 +34,8 @@ pub enum Event {
     },
     /// A leftover instance is dead and removed.
     LeftoverGone(InstanceKey),
+    /// A fenced token could not be reported as gone.
+    GoneUnanswered(Token),
     Health {
         key: InstanceKey,
         health: InstanceHealth,

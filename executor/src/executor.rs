@@ -21,16 +21,18 @@ use crate::deadline::Lost;
 use crate::enforcer::{Enforcer, EnforcerThread, Killer, SystemKiller};
 use crate::error::ExecutorError;
 use crate::event::{EVENTS, Statuses};
+use crate::heartbeats::Suspicions;
+use crate::hostguard::{HostGuardClient, HostGuardConfig, WatchdogConfig};
 use crate::ledger::{self, Ledger, LedgerState};
 use crate::link::Link;
 use crate::manager::{Manager, Published};
+use crate::pages::Pages;
 use crate::random::{Random, SystemRandom};
 use crate::runtimes::{RuntimeFactory, Runtimes, SystemRuntimes};
 use crate::session::{SessionKeeper, save_rights};
-use crate::volumes::VolumeDriver;
-use crate::volumes::path::PathDriver;
+use crate::volumes::{self, DriverContext, VolumeDriver};
 use crate::world::Workloads;
-use crate::{leftovers, logs, report};
+use crate::{guard_binary, hooks, hostguard, leftovers, logs, report};
 
 /// m when nothing else is said: measured, a kill takes 1-25 ms and a poll 20 ms; the rest is for a machine under load.
 pub const DEFAULT_MARGIN_MS: u64 = 500;
@@ -49,6 +51,8 @@ pub struct ExecutorConfig {
     pub endpoints: Vec<String>,
     /// Folder of the ledger; one executor each.
     pub data: PathBuf,
+    /// Folder for what must not outlive a boot: mount points, deadline pages. On a tmpfs.
+    pub run: PathBuf,
     /// Socket of the Docker engine; `None`: no Docker here.
     pub docker_socket: Option<PathBuf>,
     /// Folder of the process runtime; `None`: no plain processes here.
@@ -59,6 +63,28 @@ pub struct ExecutorConfig {
     pub register: Option<HostSpec>,
     /// m: what killing and polling may take; taken off every deadline.
     pub margin_ms: u64,
+    /// Whether a host guard is started and adopted.
+    pub host_guard: bool,
+    /// The hardware watchdog that the host guard pets.
+    pub watchdog: Option<WatchdogConfig>,
+}
+
+impl ExecutorConfig {
+    fn berth_binary(&self) -> Result<PathBuf, ExecutorError> {
+        match &self.berth_binary {
+            Some(path) => Ok(path.clone()),
+            None => std::env::current_exe().map_err(|source| ExecutorError::Machine { what: "find this program's file", source }),
+        }
+    }
+
+    fn host_guard(&self, clock: &Arc<dyn HolderClock>) -> Result<Option<Arc<HostGuardClient>>, ExecutorError> {
+        if !self.host_guard {
+            return Ok(None);
+        }
+        let (run, berth_binary, watchdog) = (self.run.clone(), self.berth_binary()?, self.watchdog.clone());
+        let config = HostGuardConfig { run, berth_binary, watchdog, margin_ms: self.margin_ms };
+        Ok(Some(Arc::new(HostGuardClient::new(config, Arc::clone(clock))?)))
+    }
 }
 
 /// The world, each part replaceable in tests.
@@ -78,23 +104,20 @@ impl Deps {
     /// # Errors
     /// When the clock is not the host's, an endpoint is malformed, or the kernel does not say its boot id.
     pub fn system(config: &ExecutorConfig) -> Result<Self, ExecutorError> {
-        let berth_binary = match &config.berth_binary {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().map_err(|source| ExecutorError::Machine { what: "find this program's file", source })?,
-        };
+        let berth_binary = config.berth_binary()?;
         let runtimes = SystemRuntimes {
             host: config.host.clone(),
             docker_socket: config.docker_socket.clone(),
             process_root: config.process_root.clone(),
             berth_binary,
         };
-        let path: Arc<dyn VolumeDriver> = Arc::new(PathDriver);
+        let volumes = DriverContext::below(&config.run, config.host.clone());
         Ok(Self {
             clock: Arc::new(SystemHolderClock::new()?),
             random: Arc::new(SystemRandom),
             control: Arc::new(Link::new(&config.endpoints)?),
             runtimes: Arc::new(runtimes),
-            drivers: BTreeMap::from([(Driver::Path, path)]),
+            drivers: volumes::drivers(&volumes),
             killer: Arc::new(SystemKiller),
             boot: ledger::boot_id()?,
         })
@@ -136,6 +159,9 @@ impl Executor {
     /// When the ledger is another executor's or host's, damaged, or cannot be made.
     pub fn new(config: ExecutorConfig, deps: Deps) -> Result<(Self, ExecutorHandle), ExecutorError> {
         let ledger = Ledger::open(&config.data, config.host.as_str(), &*deps.random)?;
+        let pages = Pages::new(&config.run, deps.boot)?;
+        let guard_binary = guard_binary::install(&config.run, &config.data)?;
+        let host_guard = config.host_guard(&deps.clock)?;
         let enforcer = Enforcer::new(Arc::clone(&deps.clock), deps.killer, config.margin_ms);
         let (session, current) = watch::channel(None);
         let (statuses, seen) = watch::channel(Statuses::new());
@@ -151,6 +177,10 @@ impl Executor {
             session: current.clone(),
             boot: deps.boot,
             tasks: StepTasks::default(),
+            host_guard,
+            pages,
+            guard_binary,
+            suspicions: Suspicions::default(),
         };
         let handle = ExecutorHandle { session: current, statuses: seen };
         Ok((Self { config, context: Arc::new(context), session, statuses }, handle))
@@ -164,10 +194,12 @@ impl Executor {
         let enforcer = self.context.enforcer.clone();
         // Rights and kill handles of an earlier process first, then the thread: what is overdue is killed by its first look.
         let state = self.context.ledger.state();
-        let workloads = leftovers::adopt(&state, self.context.boot, self.context.clock.now(), &enforcer);
+        let workloads = leftovers::adopt(&state, self.context.boot, self.context.clock.now(), &enforcer, &self.context.pages);
+        self.context.adopt_orders(&state);
         let thread = enforcer.spawn().map_err(|source| ExecutorError::Machine { what: "start the deadline thread", source })?;
         info!(host = %self.config.host, ledger = %state.ledger, margin_ms = self.config.margin_ms, records = state.records.len(), "executor started");
 
+        hostguard::client::begin(self.context.host_guard.clone()).await;
         let thread = Arc::new(thread);
         let inner = shutdown.child_token();
         let context = Arc::clone(&self.context);
@@ -201,6 +233,7 @@ impl Executor {
         let assigned = AssignmentBook::new(Position { incarnation: state.incarnation, revision: state.revision });
         let (position, newest) = watch::channel(assigned.position());
         let statuses = self.statuses.subscribe();
+        let mounts = DriverContext::below(&self.config.run, self.config.host.clone()).mounts;
         let published = Published { claims, statuses: self.statuses, logs: sources, counter: watch::channel(0).0, position };
         let keeper = SessionKeeper {
             context: Arc::clone(&context),
@@ -218,7 +251,10 @@ impl Executor {
             result = keeper.run(shutdown.clone()) => result,
             result = save_rights(Arc::clone(&context), newest, shutdown.clone()) => result.map_err(ExecutorError::Ledger),
             () = report::report(Arc::clone(&context), statuses) => Ok(()),
+            () = hooks::follow(Arc::clone(&context)) => Ok(()),
+            () = hostguard::client::supervise(context.host_guard.clone()) => Ok(()),
             () = logs::serve(Arc::clone(&context), log_sources) => Ok(()),
+            () = leftovers::sweep_mounts(Arc::clone(&context), mounts) => Ok(()),
         }
     }
 }

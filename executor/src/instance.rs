@@ -7,7 +7,7 @@ use berth_state::ids::{ClusterId, VolumeId};
 use berth_state::noun::container::{Protocol, RuntimeKind};
 use berth_state::noun::lease::Lease;
 
-use crate::runtime::spec::{MountSpec, PortSpec};
+use crate::runtime::spec::{GuardSpec, MountSpec, PortSpec};
 use crate::runtime::{InstanceKey, InstanceSpec};
 use crate::step_done::StepError;
 
@@ -57,6 +57,8 @@ pub fn instance_spec(
         cpu_millis: spec.limits.cpu_millis,
         memory_bytes: spec.limits.memory_bytes,
         stop_signal: spec.stop_signal.clone(),
+        // The launch step makes its files first.
+        guard: GuardSpec::default(),
     })
 }
 
@@ -69,7 +71,7 @@ fn variable(volume: &VolumeId) -> String {
 fn seen_at(runtime: RuntimeKind, source: &Path, target: &Path) -> String {
     let path = match runtime {
         RuntimeKind::Docker => target,
-        RuntimeKind::Process => source,
+        RuntimeKind::Process | RuntimeKind::External => source,
     };
     path.to_string_lossy().into_owned()
 }

@@ -1,4 +1,5 @@
-//! Keepalives (L5): at once when a token is claimed for the first time, then every T/3. Every transmission is a new number, and its time is read before the
+//! Keepalives (L5): at once when a token is claimed for the first time, then every T/3, and more often while an after-fence lease is held, because the
+//! control plane fences such a holder after a much shorter silence. Every transmission is a new number, and its time is read before the
 //! message is built (I8). Must never send a message twice.
 
 use std::collections::BTreeSet;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use berth_state::command::Keepalive;
 use berth_state::ids::{Seq, Token};
+use berth_state::noun::cluster::keepalive_ms;
 use berth_state::outcome::KeepaliveAnswer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +19,7 @@ use tracing::{debug, warn};
 use crate::context::Context;
 use crate::context::Current;
 use crate::control::LinkError;
-use crate::deadline::Heard;
+use crate::deadline::{DeadlineBook, Heard};
 
 /// Under way at once: more would only wait behind the same broken connection.
 const MAX_IN_FLIGHT: usize = 4;
@@ -31,6 +33,8 @@ pub enum End {
     Gone,
     /// Nobody enforces deadlines here any more, so nothing may be renewed.
     Unenforced,
+    /// Other guards are there than the session was opened with: it is to be opened anew, and its leases go along.
+    GuardsChanged,
 }
 
 type Answer = Result<KeepaliveAnswer, LinkError>;
@@ -68,6 +72,9 @@ impl<'c> Keepalives<'c> {
                     if !(self.enforcement)() {
                         return End::Unenforced;
                     }
+                    if self.context.guards_changed() {
+                        return End::GuardsChanged;
+                    }
                     self.send();
                     timer = again_in(self.period());
                 }
@@ -81,9 +88,16 @@ impl<'c> Keepalives<'c> {
                     }
                 }
                 Some(done) = self.in_flight.join_next() => match done {
-                    Ok(Ok(answer)) => if self.heard(&answer) == Heard::SessionGone {
-                        return End::Gone;
-                    },
+                    Ok(Ok(answer)) => {
+                        let before = self.period();
+                        if self.heard(&answer) == Heard::SessionGone {
+                            return End::Gone;
+                        }
+                        let period = self.period();
+                        if period < before {
+                            timer = again_in(period);
+                        }
+                    }
                     Ok(Err(error)) => {
                         debug!(session = %self.current.session, %error, "keepalive not answered");
                         timer = again_in(self.retry(&error));
@@ -94,8 +108,19 @@ impl<'c> Keepalives<'c> {
         }
     }
 
+    fn hurried(&self) -> bool {
+        self.context.enforcer.read(DeadlineBook::any_open)
+    }
+
     fn period(&self) -> Duration {
-        Duration::from_millis((self.ttl_ms / 3).max(1))
+        let ms = if self.hurried() { keepalive_ms(self.ttl_ms, self.current.fence_after_ms) } else { self.ttl_ms / 3 };
+        Duration::from_millis(ms.max(1))
+    }
+
+    /// How long one is waited for. A leader that vanished without a word must be given up soon enough for the next one to hear us.
+    fn patience(&self) -> Duration {
+        let ms = if self.hurried() { (self.ttl_ms / 3).min(self.current.fence_after_ms / 2) } else { self.ttl_ms / 3 };
+        Duration::from_millis(ms.max(1))
     }
 
     fn retry(&self, error: &LinkError) -> Duration {
@@ -120,7 +145,9 @@ impl<'c> Keepalives<'c> {
         }
         // L8, I8: before anything of the message exists.
         let t_send = self.context.clock.now();
-        let tokens = self.claims.borrow_and_update().clone();
+        let mut tokens = self.claims.borrow_and_update().clone();
+        // Without the guard that a lease was granted under it is not renewed.
+        tokens.retain(|token| self.context.may_claim(*token));
         self.seq = Seq(self.seq.0 + 1);
         self.context.enforcer.book(|book| book.sent(self.seq, t_send, &tokens));
         self.announced.clone_from(&tokens);
@@ -131,7 +158,7 @@ impl<'c> Keepalives<'c> {
             nonce: self.context.random.nonce(),
             tokens: tokens.into_iter().collect(),
         };
-        let (control, cluster, timeout) = (Arc::clone(&self.context.control), self.current.cluster, self.period());
+        let (control, cluster, timeout) = (Arc::clone(&self.context.control), self.current.cluster, self.patience());
         self.in_flight.spawn(async move { control.keepalive(cluster, keepalive, timeout).await });
     }
 

@@ -1,32 +1,40 @@
 //! Leftovers of an earlier life: what the ledger tells of, judged at start (L9), and instances that no record covers. Nothing of a runtime is started before
 //! every unknown instance there is dead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_state::ids::{BootId, Incarnation};
+use berth_state::ids::{BootId, Incarnation, Token};
 use berth_state::noun::container::RuntimeKind;
+use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::clock::HolderTime;
 use crate::context::Context;
-use crate::deadline::Lost;
+use crate::deadline::{Lost, Right};
 use crate::enforcer::Enforcer;
 use crate::event::Event;
 use crate::ledger::{LedgerState, Record};
+use crate::pages::Pages;
 use crate::runtime::{InstanceKey, InstanceState, Observed, RuntimeError};
+use crate::volumes::sweep;
 use crate::workload::Workload;
 use crate::world::Workloads;
 
 const RETRY: Duration = Duration::from_millis(500);
+/// Between tries to take away a mount that is held by somebody.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// What a record of an earlier process is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// Same boot, same life of the control plane, deadline ahead: it goes on, unchanged.
-    GoesOn(HolderTime),
+    GoesOn(Right),
     /// Kill, cut, unmount, release.
     Over(Lost),
 }
@@ -36,30 +44,38 @@ pub enum Judged {
 pub fn judge(record: &Record, boot: BootId, incarnation: Incarnation, now: HolderTime) -> Judged {
     if record.boot != boot || record.incarnation != incarnation || record.over {
         Judged::Over(Lost::Stale)
+    } else if record.open {
+        Judged::GoesOn(Right::Open)
     } else if now >= record.deadline {
         Judged::Over(Lost::DeadlinePassed)
     } else {
-        Judged::GoesOn(record.deadline)
+        Judged::GoesOn(Right::Until(record.deadline))
     }
 }
 
 /// Takes over what the ledger tells of: rights into the book, kill handles to the enforcer, workloads to the manager.
 #[must_use]
-pub fn adopt(state: &LedgerState, boot: BootId, now: HolderTime, enforcer: &Enforcer) -> Workloads {
+pub fn adopt(state: &LedgerState, boot: BootId, now: HolderTime, enforcer: &Enforcer, pages: &Pages) -> Workloads {
     let mut workloads = Workloads::default();
     for record in state.records.values() {
         let token = record.token;
-        let judged = judge(record, boot, state.incarnation, now);
+        let (judged, page) = pages.take_over(token, judge(record, boot, state.incarnation, now), record.attempt > 0, now);
         enforcer.book(|book| match judged {
-            Judged::GoesOn(deadline) => book.adopt(token, deadline),
+            Judged::GoesOn(Right::Open) => book.adopt_open(token),
+            Judged::GoesOn(Right::Until(deadline)) => book.adopt(token, deadline),
+            Judged::GoesOn(Right::Never | Right::Over(_)) => book.lose(token, Lost::Stale),
             Judged::Over(why) => book.lose(token, why),
         });
+        if let Some(page) = page {
+            enforcer.follow(token, page);
+        }
         // Process ids and control groups of another boot mean somebody else by now.
         if let Some(handle) = record.handle.clone().filter(|_| record.boot == boot) {
             enforcer.register(token, record.key(record.attempt), handle);
         }
         workloads.insert(Workload::from_record(record));
     }
+    pages.sweep(&state.records.keys().copied().collect());
     workloads
 }
 
@@ -111,6 +127,39 @@ async fn try_finish(context: &Context, kind: RuntimeKind, key: &InstanceKey) -> 
     runtime.remove(key).await
 }
 
+/// Takes away mounts of tokens that the ledger does not know, until none is left. Never ends, unless the executor does.
+pub async fn sweep_mounts(context: Arc<Context>, mounts: PathBuf) {
+    // Held as long as this process looks after the folder. Whoever else uses it knows tokens that we do not.
+    let lock = match tokio::fs::try_exists(&mounts).await {
+        Ok(true) => lock(&mounts),
+        // Nothing was ever mounted here.
+        Ok(false) | Err(_) => Ok(None),
+    };
+    let lock = lock.unwrap_or_else(|error| {
+        warn!(mounts = %mounts.display(), %error, "another executor uses this folder of mounts: nothing in it is swept");
+        None
+    });
+    while lock.is_some() {
+        let (folder, held) = (mounts.clone(), Arc::clone(&context));
+        let held = move || held.ledger.read(|state| state.records.keys().copied().collect::<BTreeSet<Token>>());
+        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&folder, held)).await;
+        match swept {
+            Ok(Ok(0)) => break,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(%error, "cannot look for mounts that nobody holds any more"),
+            Err(join) => warn!(error = %join, "cannot look for mounts that nobody holds any more"),
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+fn lock(mounts: &Path) -> io::Result<Option<File>> {
+    let file = File::options().create(true).truncate(false).write(true).open(mounts.with_extension("lock"))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(Some(file))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "test")]
 mod tests {
@@ -127,11 +176,13 @@ mod tests {
     #[test]
     fn a_record_goes_on_only_within_its_boot_its_incarnation_and_its_deadline() {
         let good = record(11, BOOT, at(1_000));
-        assert_eq!(judge(&good, BOOT, LIFE, at(999)), Judged::GoesOn(at(1_000)));
+        assert_eq!(judge(&good, BOOT, LIFE, at(999)), Judged::GoesOn(Right::Until(at(1_000))));
         assert_eq!(judge(&good, BOOT, LIFE, at(1_000)), Judged::Over(Lost::DeadlinePassed));
         assert_eq!(judge(&good, BootId([2; 16]), LIFE, at(0)), Judged::Over(Lost::Stale));
         assert_eq!(judge(&good, BOOT, Incarnation(2), at(0)), Judged::Over(Lost::Stale));
-        let over = Record { over: true, ..good };
+        let open = Record { open: true, ..good.clone() };
+        assert_eq!(judge(&open, BOOT, LIFE, at(1_000)), Judged::GoesOn(Right::Open));
+        let over = Record { over: true, ..open };
         assert_eq!(judge(&over, BOOT, LIFE, at(0)), Judged::Over(Lost::Stale));
     }
 

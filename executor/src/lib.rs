@@ -8,6 +8,7 @@
 //! - [`executor`]: configuration, and how the parts are put together: start here. [`error`]: why it ended.
 //! - [`clock`], [`random`], [`control`]: the seams: time, randomness, the control plane. [`link`]: gRPC behind the last.
 //! - [`deadline`], [`enforcer`]: until when each token may be acted on, and who kills.
+//! - [`pages`], [`guard_binary`]: deadline pages and the guard that reads them as PID 1 of each instance. [`hooks`]: what it runs before the command.
 //! - [`ledger`]: what a successor of this process must know. [`leftovers`]: what an earlier one left.
 //! - [`session`], [`keepalive`], [`assignments`]: the talk with the control plane.
 //! - [`workload`], [`world`], [`plan`], [`steps`], [`release`], [`manager`]: from wish and facts to steps.
@@ -16,6 +17,7 @@
 
 pub mod assignments;
 pub mod backoff;
+pub mod births;
 pub mod clock;
 pub mod context;
 pub mod control;
@@ -24,7 +26,12 @@ pub mod enforcer;
 pub mod error;
 pub mod event;
 pub mod executor;
+pub mod gone;
+pub mod guard_binary;
 pub mod health;
+pub mod heartbeats;
+pub mod hostguard;
+pub mod hooks;
 pub mod instance;
 pub mod keepalive;
 pub mod ledger;
@@ -33,6 +40,7 @@ pub mod link;
 pub mod logs;
 pub mod manager;
 pub mod observer;
+pub mod pages;
 pub mod plan;
 pub mod random;
 pub mod release;

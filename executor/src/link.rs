@@ -10,6 +10,7 @@ use berth_state::Outcome;
 use berth_state::codec::{CodecError, Wire};
 use berth_state::command::Keepalive;
 use berth_state::ids::{ClusterId, HostId, Incarnation, Revision, SessionId, Token};
+use berth_state::noun::host::FencedHolder;
 use berth_state::noun::lease::Lease;
 use berth_state::outcome::{KeepaliveAnswer, Made};
 use berth_state::pb::api;
@@ -22,7 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::assignments::{AssignmentUpdate, Position};
-use crate::control::{ControlPlane, LinkError, LogDelivery, LogOrder, OpenRequest, Opened, ReleaseRequest, ReportRequest};
+use crate::control::{ControlPlane, LinkError, LogDelivery, LogOrder, OpenRequest, Opened, ProposeRequest, ReleaseRequest, ReportRequest};
 
 const CONNECT: Duration = Duration::from_secs(1);
 /// A connection without any sign of life for this long is dead: streams have no deadline of their own.
@@ -242,7 +243,8 @@ impl ControlPlane for Link {
         let failed = |why: &str| LinkError::Failed { address: address.clone(), why: why.to_owned() };
         let Made::Session(session) = made(&address, answer.outcome)? else { return Err(failed("an opening that made no session")) };
         let cluster = <[u8; 16]>::try_from(answer.cluster_id).map_err(|_| failed("a cluster id that has not 16 bytes"))?;
-        Ok(Opened { session, cluster: ClusterId(cluster), incarnation: Incarnation(answer.incarnation), ttl_ms: answer.ttl_ms })
+        let (incarnation, ttl_ms, fence_after_ms) = (Incarnation(answer.incarnation), answer.ttl_ms, answer.fence_after_ms);
+        Ok(Opened { session, cluster: ClusterId(cluster), incarnation, ttl_ms, fence_after_ms })
     }
 
     async fn keepalive(&self, cluster: ClusterId, keepalive: Keepalive, timeout: Duration) -> Result<KeepaliveAnswer, LinkError> {
@@ -288,6 +290,17 @@ impl ControlPlane for Link {
         made(&address, answer.outcome).map(|_| ())
     }
 
+    async fn propose(&self, request: ProposeRequest) -> Result<Made, LinkError> {
+        let message = api::ProposeRequest {
+            cluster_id: request.cluster.0.to_vec(),
+            request_id: request.request.0.to_vec(),
+            session: request.session.0,
+            order: Some(request.order.to_pb()),
+        };
+        let (address, answer) = self.write(message, |mut client, request| async move { client.propose(request).await }).await?;
+        made(&address, answer.outcome)
+    }
+
     async fn log_channel(
         &self,
         session: SessionId,
@@ -326,11 +339,13 @@ impl Link {
 fn update(address: &str, item: Result<api::AssignmentsResponse, Status>) -> Result<AssignmentUpdate, LinkError> {
     let pb = item.map_err(|status| understand(address, &status).0)?;
     let leases: Result<Vec<Lease>, CodecError> = pb.leases.into_iter().map(Lease::from_pb).collect();
+    let fenced: Result<Vec<FencedHolder>, CodecError> = pb.fenced.into_iter().map(FencedHolder::from_pb).collect();
     Ok(AssignmentUpdate {
         position: Position { incarnation: Incarnation(pb.incarnation), revision: Revision(pb.revision) },
         full: pb.full,
         leases: leases.map_err(|error| garbled(address, &error))?,
         gone: pb.gone_tokens.into_iter().map(Token).collect(),
+        fenced: fenced.map_err(|error| garbled(address, &error))?,
     })
 }
 

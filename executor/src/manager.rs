@@ -14,7 +14,9 @@ use tracing::{debug, info};
 use crate::assignments::{AssignedSet, AssignmentBook, Position};
 use crate::context::Context;
 use crate::event::{Event, LogSources, Statuses};
+use crate::gone::{self, GoneReports};
 use crate::health::Checks;
+use crate::heartbeats::Heartbeats;
 use crate::ledger::LedgerError;
 use crate::leftovers::Leftovers;
 use crate::observer;
@@ -41,7 +43,9 @@ pub struct Manager {
     assigned: AssignmentBook,
     workloads: Workloads,
     leftovers: Leftovers,
+    gone: GoneReports,
     checks: Checks,
+    heartbeats: Heartbeats,
     swept: BTreeSet<RuntimeKind>,
     observed: BTreeSet<RuntimeKind>,
     published: Published,
@@ -62,8 +66,8 @@ impl Manager {
         shutdown: CancellationToken,
     ) -> Self {
         let (leftovers, checks) = (Leftovers::default(), Checks::new(sender.clone()));
-        let (swept, observed) = (BTreeSet::new(), BTreeSet::new());
-        Self { context, assigned, workloads, leftovers, checks, swept, observed, published, sender, events, shutdown }
+        let (swept, observed, gone) = (BTreeSet::new(), BTreeSet::new(), GoneReports::default());
+        Self { context, assigned, workloads, leftovers, gone, checks, heartbeats: Heartbeats::default(), swept, observed, published, sender, events, shutdown }
     }
 
     /// Until shutdown.
@@ -109,6 +113,7 @@ impl Manager {
                 self.workloads.end(token, starts, done.fatal()?, now);
             }
             Event::LeftoverGone(key) => self.leftovers.gone(&key),
+            Event::GoneUnanswered(token) => self.gone.failed(token),
             Event::Health { key, health } => self.workloads.health(&key, health),
         }
         Ok(())
@@ -189,7 +194,20 @@ impl Manager {
             self.begin(token, step);
         }
         self.checks.follow(&self.context.runtimes, self.workloads.all());
+        self.heartbeats.follow(&self.context, self.workloads.all());
+        self.report_gone();
         self.publish();
+    }
+
+    /// Once every runtime's leftovers are dealt with, what is fenced and has no workload here is gone.
+    fn report_gone(&mut self) {
+        if !self.context.runtimes.kinds().is_subset(&self.swept) {
+            return;
+        }
+        let workloads = self.workloads.all();
+        for holder in self.gone.due(self.assigned.fenced(), |token| workloads.contains_key(&token)) {
+            tokio::spawn(gone::report(Arc::clone(&self.context), *holder, self.sender.clone()));
+        }
     }
 
     fn begin(&mut self, token: Token, step: Step) {

@@ -23,6 +23,7 @@ fn book(tokens: &[(u64, Right)]) -> DeadlineBook {
         let token = Token(*token);
         match right {
             Right::Never => {}
+            Right::Open => book.adopt_open(token),
             Right::Over(why) => book.lose(token, *why),
             Right::Until(deadline) => {
                 // hold(10 s) - m = 9 s

@@ -37,6 +37,8 @@ impl Context {
         }
         info!(%token, container = %workload.container, "released");
         self.enforcer.book(|book| book.retire(token));
+        self.forget_order(token);
+        self.pages.remove(token);
         self.ledger
             .change(|state| {
                 state.records.remove(&token);

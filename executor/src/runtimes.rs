@@ -61,6 +61,8 @@ impl RuntimeFactory for SystemRuntimes {
                 let berth_binary = self.berth_binary.clone();
                 Ok(Arc::new(ProcessRuntime::new(ProcessConfig { root, cluster, host, berth_binary })?))
             }
+            // What others start has no runtime of ours.
+            RuntimeKind::External => Err(missing("external")),
         }
     }
 }

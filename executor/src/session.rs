@@ -8,7 +8,8 @@ use std::time::Duration;
 use berth_state::command::OpenSession;
 use berth_state::ids::{BootId, HostId, Revision, Token};
 use berth_state::noun::host::HostSpec;
-use berth_state::noun::session::{Declaration, Guard};
+use berth_state::noun::session::{Cut, Declaration};
+use berth_state::noun::volume::Driver;
 use berth_state::rejection::Rejection;
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,8 @@ use crate::event::Event;
 use crate::keepalive::{End, Keepalives};
 use crate::ledger::LedgerError;
 
+/// For a driver to say whether it works here.
+const PROBE: Duration = Duration::from_secs(30);
 /// Between tries to open a session, and to follow assignments again.
 const RETRY: Duration = Duration::from_millis(300);
 /// When somebody else still has the host's session: its end takes wait(T) at least.
@@ -67,6 +70,7 @@ impl SessionKeeper {
             match end {
                 End::Gone => warn!(%session, "session is gone: all its leases with it"),
                 End::Unenforced => return Err(ExecutorError::Unenforced),
+                End::GuardsChanged => info!(%session, "other guards are there than were declared: opening the session anew"),
             }
         }
     }
@@ -90,13 +94,28 @@ impl SessionKeeper {
         let state = self.context.ledger.state();
         let runtimes = self.context.runtimes.probe(state.cluster).await;
         let declared = Declaration {
-            guard: Guard::Executor,
+            guard: self.context.declared_guard(),
             runtimes,
-            drivers: self.context.drivers.values().map(|driver| (driver.driver(), driver.cut_kind())).collect(),
+            drivers: self.drivers().await,
             program: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let order = OpenSession { host: self.host.clone(), boot: self.boot, ledger: state.ledger, predecessor: state.session, declared };
         OpenRequest { cluster: state.cluster, request: self.context.random.request_id(), order, register: self.register.clone() }
+    }
+
+    /// Only those that have what they need on this host.
+    async fn drivers(&self) -> BTreeMap<Driver, Cut> {
+        let mut working = BTreeMap::new();
+        for driver in self.context.drivers.values() {
+            match tokio::time::timeout(PROBE, driver.probe()).await {
+                Ok(Ok(())) => {
+                    working.insert(driver.driver(), driver.cut_kind());
+                }
+                Ok(Err(error)) => info!(driver = ?driver.driver(), %error, "volume driver is not offered"),
+                Err(_) => warn!(driver = ?driver.driver(), "volume driver does not answer, and is not offered"),
+            }
+        }
+        working
     }
 
     async fn open_once(&self, mut request: OpenRequest) -> Opened {
@@ -130,7 +149,7 @@ impl SessionKeeper {
 
     /// Makes the session known: first to the ledger, then to the book, then to the others.
     async fn begin(&mut self, opened: Opened) -> Result<Current, LedgerError> {
-        let Opened { session, cluster, incarnation, ttl_ms } = opened;
+        let Opened { session, cluster, incarnation, ttl_ms, fence_after_ms } = opened;
         let context = &self.context;
         // Durable before the first keepalive: a successor must name this session as its predecessor.
         context
@@ -152,7 +171,7 @@ impl SessionKeeper {
             book.begin_session(session);
             foreign.iter().for_each(|token| book.lose(*token, Lost::Stale));
         });
-        let current = Current { cluster, incarnation, session, ttl_ms };
+        let current = Current { cluster, incarnation, session, ttl_ms, fence_after_ms };
         let _ = self.events.send(Event::Opened(current.clone())).await;
         Ok(current)
     }

@@ -27,7 +27,7 @@ impl From<RuntimeError> for StepError {
 
 impl From<VolumeError> for StepError {
     fn from(error: VolumeError) -> Self {
-        Self::Failed { reason: with_causes(&error), may_succeed_later: true }
+        Self::Failed { reason: with_causes(&error), may_succeed_later: error.may_succeed_later() }
     }
 }
 

@@ -8,18 +8,23 @@ use std::time::Duration;
 
 use berth_state::ids::{Token, VolumeId};
 use berth_state::noun::lease::{Exit, Lease, LeasedVolume};
-use berth_state::noun::session::Cut;
 use berth_state::noun::volume::Driver;
 use tracing::info;
 
+use crate::births;
+use crate::clock::HolderTime;
 use crate::context::{Context, Current};
 use crate::deadline::Right;
+use crate::hooks;
 use crate::instance::instance_spec;
 use crate::ledger::{MountedVolume, Record};
 use crate::plan::Step;
+use crate::pages::PagesError;
+use crate::runtime::spec::GuardSpec;
 use crate::runtime::{InstanceKey, InstanceState, Runtime};
-use crate::step_done::{StepDone, StepError};
-use crate::volumes::{VolumeDriver, VolumeRequest, fence_file};
+use crate::step_done::{StepDone, StepError, with_causes};
+use crate::volumes::birth::VolumeState;
+use crate::volumes::{CutMeans, Still, VolumeDriver, VolumeError, VolumeRequest, fence_file, heartbeat};
 use crate::workload::Workload;
 
 impl Context {
@@ -31,7 +36,7 @@ impl Context {
             Step::Kill => StepDone::Killed(self.kill(workload).await),
             Step::StopSoft => StepDone::Stopped(self.stop(workload).await),
             Step::Unmount { cut } => StepDone::Unmounted(self.unmount(workload, cut).await),
-            Step::Release => StepDone::Released(self.release(workload).await),
+            Step::Release => StepDone::Released(self.give_back(workload).await),
             Step::Forget => StepDone::Released(Ok(())),
         }
     }
@@ -50,7 +55,7 @@ impl Context {
         self.runtimes.get(workload.runtime).ok_or_else(missing)
     }
 
-    fn driver(&self, driver: Driver) -> Result<&Arc<dyn VolumeDriver>, StepError> {
+    pub(crate) fn driver(&self, driver: Driver) -> Result<&Arc<dyn VolumeDriver>, StepError> {
         self.drivers.get(&driver).ok_or_else(|| StepError::failed(format!("this host has no volume driver {driver:?}")))
     }
 
@@ -61,6 +66,9 @@ impl Context {
     /// Record, attach, mount, fence file: in this order (L9).
     async fn prepare(&self, workload: &Workload) -> Result<(), StepError> {
         let lease = self.granted(workload)?;
+        if !lease.expires_by_silence() {
+            self.enforcer.book(|book| book.without_end(lease.token));
+        }
         let record = self.record(workload, lease)?;
         // Durable before attach: whoever comes after us must know of it.
         self.ledger
@@ -68,6 +76,7 @@ impl Context {
                 state.records.entry(record.token).or_insert(record);
             })
             .await?;
+        self.put_under_host_guard(lease)?;
         for held in &lease.volumes {
             let request = self.request(lease, held);
             let driver = self.driver(held.spec.driver)?;
@@ -82,9 +91,20 @@ impl Context {
         self.still_may(lease.token)
     }
 
+    /// What a new holder is to be warned of is recorded first.
+    async fn give_back(&self, workload: &Workload) -> Result<(), StepError> {
+        self.suspicions.recorded(workload.token)?;
+        self.release(workload).await
+    }
+
     async fn claim(&self, request: VolumeRequest, source: PathBuf) -> Result<(), StepError> {
         let (token, volume, since) = (request.token, request.volume.clone(), self.clock.unix_ms());
-        let claimed = tokio::task::spawn_blocking(move || fence_file::claim(&request, &source, since)).await;
+        let claim = move || {
+            fence_file::claim(&request, &source, since)?;
+            let failed = |error| VolumeError::io(&request.volume, "claim the heartbeat of", &source, error);
+            heartbeat::claim(&source, &request.host, request.token).map_err(failed)
+        };
+        let claimed = tokio::task::spawn_blocking(claim).await;
         claimed.map_err(|join| StepError::failed(join.to_string()))??;
         info!(%token, %volume, "mounted and claimed");
         Ok(())
@@ -92,7 +112,11 @@ impl Context {
 
     fn record(&self, workload: &Workload, lease: &Lease) -> Result<Record, StepError> {
         let current = self.current()?;
-        let Right::Until(deadline) = self.enforcer.right(lease.token) else { return Err(StepError::NoRight) };
+        let (deadline, open) = match self.enforcer.right(lease.token) {
+            Right::Until(deadline) => (deadline, false),
+            Right::Open => (HolderTime(0), true),
+            Right::Never | Right::Over(_) => return Err(StepError::NoRight),
+        };
         let volume = |held: &LeasedVolume| MountedVolume {
             volume: held.volume.clone(),
             driver: held.spec.driver,
@@ -108,6 +132,7 @@ impl Context {
             session: current.session,
             boot: self.boot,
             deadline,
+            open,
             over: false,
             attempt: workload.attempt,
             handle: None,
@@ -116,8 +141,9 @@ impl Context {
         })
     }
 
-    fn request(&self, lease: &Lease, held: &LeasedVolume) -> VolumeRequest {
+    pub(crate) fn request(&self, lease: &Lease, held: &LeasedVolume) -> VolumeRequest {
         let read_only = lease.spec.volumes.iter().filter(|m| m.volume == held.volume).all(|m| m.read_only);
+        let (enforcer, token) = (self.enforcer.clone(), lease.token);
         VolumeRequest {
             volume: held.volume.clone(),
             options: held.spec.options.clone(),
@@ -126,6 +152,7 @@ impl Context {
             lease: lease.id,
             token: lease.token,
             read_only,
+            still: Still::new(move || enforcer.may_act(token)),
         }
     }
 
@@ -144,10 +171,15 @@ impl Context {
                 }
             })
             .await?;
+        self.settle_hooks(token, attempt - 1).await?;
+        let states = self.volume_states(token, &sources).await?;
         self.clear_former(&*runtime, workload, attempt).await?;
         self.still_may(token)?;
-        let spec = instance_spec(lease, attempt, current.cluster, &sources)?;
+        let mut spec = instance_spec(lease, attempt, current.cluster, &sources)?;
+        spec.environment.extend(births::environment(&states));
+        spec.guard = self.guard_spec(lease, attempt, &states)?;
         runtime.create(&spec).await?;
+        self.aim_ahead(&*runtime, token, &spec.key).await?;
         if !self.enforcer.may_start(token) {
             return Err(StepError::NoRight);
         }
@@ -157,7 +189,11 @@ impl Context {
             runtime.kill(&spec.key).await?;
             return Err(StepError::NoRight);
         }
+        self.aim_at(token, &handle)?;
         info!(%token, container = %lease.container, attempt, "started");
+        if lease.spec.init.is_none() {
+            self.volumes_initialised(token, sources).await?;
+        }
         self.ledger
             .change(|state| {
                 if let Some(record) = state.records.get_mut(&token) {
@@ -168,7 +204,16 @@ impl Context {
         Ok(())
     }
 
-    fn sources(&self, token: Token) -> BTreeMap<VolumeId, PathBuf> {
+    /// The guard's files, made; from here on the page follows the book.
+    fn guard_spec(&self, lease: &Lease, attempt: u32, states: &BTreeMap<VolumeId, VolumeState>) -> Result<GuardSpec, StepError> {
+        let failed = |error: PagesError| StepError::failed(with_causes(&error));
+        self.enforcer.follow(lease.token, self.pages.make(lease.token).map_err(failed)?);
+        let status = self.pages.make_status(lease.token, attempt).map_err(failed)?;
+        let (init, pre_start) = hooks::choose(&lease.spec, states);
+        Ok(GuardSpec { binary: self.guard_binary.clone(), page: self.pages.page(lease.token), status, init, pre_start })
+    }
+
+    pub(crate) fn sources(&self, token: Token) -> BTreeMap<VolumeId, PathBuf> {
         let mounted = self.ledger.read(|state| state.records.get(&token).map(|record| record.volumes.clone()).unwrap_or_default());
         mounted.into_iter().filter_map(|volume| volume.source.map(|source| (volume.volume, source))).collect()
     }
@@ -233,13 +278,18 @@ impl Context {
                 lease: workload.lease,
                 token: workload.token,
                 read_only: false,
+                still: Still::always(),
             };
-            match driver.cut_kind() {
-                Cut::None => {}
-                Cut::FileSystemShutdown | Cut::FuseAbort | Cut::ServerRevoke if cut => driver.cut(&request).await?,
-                Cut::FileSystemShutdown | Cut::FuseAbort | Cut::ServerRevoke => {}
+            match driver.cut_plan(&request)?.means {
+                // What this storage cannot cut is flushed: it would come out anyway, only later.
+                CutMeans::None => driver.unmount(&request).await?,
+                CutMeans::FileSystemShutdown { .. } | CutMeans::FuseAbort { .. } | CutMeans::Program { .. } if cut => {
+                    driver.cut(&request).await?;
+                }
+                CutMeans::FileSystemShutdown { .. } | CutMeans::FuseAbort { .. } | CutMeans::Program { .. } => {
+                    driver.unmount(&request).await?;
+                }
             }
-            driver.unmount(&request).await?;
             driver.detach(&request).await?;
         }
         Ok(())

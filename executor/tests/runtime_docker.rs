@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test: it bounds its own waiting")]
 
 mod docker_support;
+mod guard_support;
 mod runtime_conformance;
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use berth_executor::runtime::docker::DockerRuntime;
 use berth_executor::runtime::spec::{MountSpec, PortSpec};
 use berth_executor::runtime::{InstanceKey, InstanceState, Runtime, RuntimeError};
-use bollard::models::{ContainerCreateBody, RestartPolicyNameEnum};
+use bollard::models::{ContainerCreateBody, MountPoint, RestartPolicyNameEnum};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, InspectContainerOptions, RenameContainerOptionsBuilder};
 use docker_support::{BOUND, ENTRY_IMAGE, IMAGE, Rig, engine, unique};
 use runtime_conformance::{Bench, cases, run};
@@ -41,7 +42,8 @@ async fn the_conformance_set_holds() {
                 let runtime: Box<dyn Runtime> = Box::new(DockerRuntime::new(config.clone()));
                 Box::pin(std::future::ready(runtime)) as futures::future::BoxFuture<'static, Box<dyn Runtime>>
             });
-            let bench = Bench { open, image: IMAGE.to_owned(), cluster, host, mounts_at_target: true, read_only_enforced: true };
+            let guards = guard_support::Guards::new();
+            let bench = Bench { open, image: IMAGE.to_owned(), cluster, host, guards, mounts_at_target: true, read_only_enforced: true };
             let outcome = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run(&bench, case))).await;
             println!("{name}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
             outcome.is_err().then_some(name)
@@ -194,7 +196,8 @@ async fn limits_labels_and_the_missing_restart_policy_are_what_the_engine_has() 
     let host = seen.host_config.unwrap();
     assert_eq!((host.nano_cpus, host.memory, host.memory_swap), (Some(500_000_000), Some(64 << 20), Some(64 << 20)));
     assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::NO));
-    let mounts = seen.mounts.unwrap();
+    let of_the_guard = |mount: &MountPoint| mount.destination.as_ref().is_some_and(|path| path.starts_with("/.berth/"));
+    let mounts: Vec<_> = seen.mounts.unwrap().into_iter().filter(|mount| !of_the_guard(mount)).collect();
     assert_eq!(mounts.len(), 1, "no anonymous volume: {mounts:?}");
     assert_eq!((mounts[0].typ.as_deref(), mounts[0].rw), (Some("bind"), Some(false)));
     let expected = HashMap::from([

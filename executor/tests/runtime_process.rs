@@ -7,6 +7,7 @@
 //! groups only.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test; its clock only measures and bounds its own waiting")]
 
+mod guard_support;
 mod runtime_conformance;
 mod runtime_process_cases;
 

@@ -19,6 +19,8 @@ use crate::clock::Clock;
 use crate::leader::notes::Notes;
 use crate::machine::ClusterMachine;
 use crate::node::{Node, ProposeError, ReadError};
+use crate::store::StoreError;
+use crate::store::events::{Chained, EventHead, StoredEvent};
 
 /// How long a proposal may take before its outcome counts as unknown.
 pub const PROPOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -112,14 +114,41 @@ impl Core {
         self.node.applied()
     }
 
-    /// Events after a revision, oldest first; about `limit`, but the events of one revision are never split.
+    /// Events after a revision, oldest first, as they are stored, each checked against the rolling hash; about `limit`, but the events of one
+    /// revision are never split.
     ///
     /// # Errors
-    /// The event log could not be read or decoded.
+    /// [`ApiError::CorruptHistory`]; the event log could not be read.
+    pub fn history_after(&self, after: Revision, limit: usize) -> Result<Chained, ApiError> {
+        self.node.events_after(after.0, limit).map_err(|error| self.history_error(error))
+    }
+
+    /// The same, decoded.
+    ///
+    /// # Errors
+    /// As [`Core::history_after`].
     pub fn events_after(&self, after: Revision, limit: usize) -> Result<Vec<Event>, ApiError> {
-        let failed = |why: String| ApiError::Failed(format!("event log of this node: {why}"));
-        let raw = self.node.events_after(after.0, limit).map_err(|e| failed(e.to_string()))?;
-        raw.iter().map(|bytes| codec::decode_event(bytes).map_err(|e| failed(e.to_string()))).collect()
+        self.history_after(after, limit)?.events.iter().map(|event| self.decoded(event)).collect()
+    }
+
+    /// # Errors
+    /// [`ApiError::CorruptHistory`].
+    pub fn decoded(&self, event: &StoredEvent) -> Result<Event, ApiError> {
+        let revision = Revision(event.position.index);
+        codec::decode_event(&event.payload).map_err(|e| ApiError::CorruptHistory { node: self.node.id(), revision, why: e.to_string() })
+    }
+
+    fn history_error(&self, error: StoreError) -> ApiError {
+        if let StoreError::DamagedEvents { index, detail, .. } = error {
+            return ApiError::CorruptHistory { node: self.node.id(), revision: Revision(index), why: detail };
+        }
+        ApiError::Failed(format!("event log of this node: {error}"))
+    }
+
+    /// The last event and the rolling hash up to it. Of the state, when asked within [`Core::view`].
+    #[must_use]
+    pub fn history_head(&self) -> Option<EventHead> {
+        self.node.last_event()
     }
 
     /// Proposes an order and waits until it is applied here.

@@ -200,6 +200,107 @@ async fn why_tells_the_holder_the_promise_and_what_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_says_the_rung_of_what_is_held_and_of_what_is_free() {
+    use berth_state::noun::host::*;
+    use berth_state::noun::volume::*;
+
+    let group = Group::start(1).await;
+    let mut client = group.leader().await;
+    let session = furnish(&mut client).await;
+    let lease = assigned(&mut assignments(&mut client, session).await).await;
+    keepalive(&mut client, session, 1, &[lease.token]).await;
+    let why = client.why("pg").await.unwrap();
+    assert_eq!((why.rung, why.standings.len()), (Some(1), 1));
+    assert!(why.rests_on.iter().any(|line| line.contains("its owner states it coherent")), "{:?}", why.rests_on);
+    for hole in ["a paused virtual machine", "restored under the same boot id", "an executor that is killed", "if that statement is wrong"]
+    {
+        assert!(why.cannot_hold.iter().any(|line| line.contains(hole)), "{hole} is missing in {:?}", why.cannot_hold);
+    }
+
+    // Free, after-fence, and only power can fence it: nobody, then rung 6.
+    let spec = VolumeSpec { takeover: Takeover::AfterFence, ..path_volume("/data/power") };
+    client.accepted(Order::AddVolume(AddVolume { volume: volume("power"), spec })).await;
+    let why = client.why("power").await.unwrap();
+    assert_eq!(why.rung, None);
+    let agent = FenceAgent { agent: "fence_dummy".to_owned(), options: Default::default(), secrets: Default::default(), timeout_ms: 5_000 };
+    let spec = HostSpec { fence_agents: vec![agent], ..HostSpec::default() };
+    client.accepted(Order::UpdateHost(UpdateHost { host: host("h1"), version: Version(1), spec })).await;
+    let why = client.why("power").await.unwrap();
+    assert_eq!(why.rung, Some(6));
+    assert!(why.rests_on.iter().any(|line| line.contains("fence_dummy must report the host off")), "{:?}", why.rests_on);
+    assert!(!why.cannot_hold.iter().any(|line| line.contains("virtual machine")), "power does not rest on clocks: {:?}", why.cannot_hold);
+    // What was leased keeps what it was granted with.
+    assert_eq!(client.why("db").await.unwrap().rung, Some(1));
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_leave_no_node_by_the_api() {
+    use berth_state::noun::host::*;
+    use berth_state::noun::secrets::{HIDDEN, Secrets};
+
+    const PASSWORD: &str = "hunter2-of-the-bmc";
+    let mut group = Group::start(1).await;
+    let (id, _) = group.leader_id().await;
+    let mut client = group.leader().await;
+    let secrets = Secrets(std::collections::BTreeMap::from([("passwd".to_owned(), PASSWORD.to_owned())]));
+    let agent = FenceAgent { agent: "fence_ipmilan".to_owned(), options: Default::default(), secrets, timeout_ms: 5_000 };
+    let spec = HostSpec { fence_agents: vec![agent], ..HostSpec::default() };
+    client.accepted(Order::AddHost(AddHost { host: host("h9"), spec })).await;
+    let read = client.read().await;
+    assert_eq!(read.hosts[0].spec.as_ref().unwrap().fence_agents[0].secrets["passwd"], HIDDEN);
+    let full = client.watch(0).await.full().await;
+    assert_eq!(full.hosts[0].spec.as_ref().unwrap().fence_agents[0].secrets["passwd"], HIDDEN);
+    for record in client.records(0).await.unwrap() {
+        assert!(!record.event.windows(PASSWORD.len()).any(|bytes| bytes == PASSWORD.as_bytes()));
+    }
+    // It is in the state all the same, also after a restart: an update that was not shown it keeps it.
+    group.changed(id, |_| ()).await;
+    let mut client = group.leader().await;
+    let spec = HostSpec::from_pb(client.read().await.hosts[0].spec.clone().unwrap()).unwrap();
+    client.accepted(Order::UpdateHost(UpdateHost { host: host("h9"), version: Version(1), spec })).await;
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_event_is_an_error_that_names_its_revision_and_never_skipped() {
+    use berth_raft::engine::{Batch, Disk, Family, Half, RocksDisk};
+
+    let mut group = Group::start(1).await;
+    let (id, _) = group.leader_id().await;
+    let mut client = group.leader().await;
+    furnish(&mut client).await;
+    let head = client.read().await.history.unwrap();
+    let records = client.records(0).await.unwrap();
+    assert!(records.iter().any(|record| (record.revision, &record.hash) == (head.revision, &head.hash)), "the head is in the history");
+
+    let victim = records[3].clone();
+    group
+        .changed(id, |folder| {
+            let engine = RocksDisk::new(folder).open(Half::State, false).unwrap();
+            let key = [&victim.revision.to_be_bytes()[..], &victim.seq.to_be_bytes()].concat();
+            let mut value = engine.get(Family::Events, &key).unwrap().unwrap();
+            *value.last_mut().unwrap() ^= 1;
+            let mut batch = Batch::new();
+            batch.put(Family::Events, key, value);
+            engine.write(batch).unwrap();
+            engine.sync().unwrap();
+        })
+        .await;
+    let mut client = group.leader().await;
+    let error = client.records(0).await.unwrap_err();
+    assert_eq!(error.metadata().get("berth-error").unwrap(), "corrupt-history");
+    assert!(error.message().contains(&format!("corrupt history at revision {}", victim.revision)), "{error}");
+    // A watch over it ends with the same; one behind it goes on; and who holds what is still told.
+    let watched = client.watch(victim.revision - 1).await.error().await;
+    assert_eq!(watched.metadata().get("berth-error").unwrap(), "corrupt-history");
+    assert!(!client.records(victim.revision).await.unwrap().is_empty());
+    let why = client.why("pg").await.unwrap();
+    assert!(why.blocks.iter().any(|line| line.contains("corrupt history")), "{:?}", why.blocks);
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_a_users_to_give_and_what_is_malformed_is_refused_before_the_log() {
     let group = Group::start(1).await;
     let mut client = group.leader().await;

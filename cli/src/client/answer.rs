@@ -20,6 +20,8 @@ pub enum Refused {
     },
     Busy,
     NotFound(String),
+    /// An event of the node's log is not what its rolling hash says.
+    CorruptHistory(String),
     /// The node says no, and no other will say yes.
     Failed(String),
     /// No word from the node: the connection broke, or something between us and it answered.
@@ -39,6 +41,7 @@ pub fn classify(status: &Status) -> Refused {
         Some("unknown") => Refused::Unknown(message),
         Some("wrong-cluster") => Refused::WrongCluster { actual: meta(CLUSTER).unwrap_or("another one").to_owned() },
         Some("busy") => Refused::Busy,
+        Some("corrupt-history") => Refused::CorruptHistory(message),
         Some("not-found") => Refused::NotFound(message),
         // A kind that a newer server may have: it did answer, so it is an error, with its text.
         Some(_) => Refused::Failed(message),
@@ -89,6 +92,7 @@ mod tests {
             (vec![(ERROR, "wrong-cluster"), (CLUSTER, "ab")], Refused::WrongCluster { actual: "ab".to_owned() }),
             (vec![(ERROR, "busy")], Refused::Busy),
             (vec![(ERROR, "not-found")], Refused::NotFound("text".to_owned())),
+            (vec![(ERROR, "corrupt-history")], Refused::CorruptHistory("text".to_owned())),
             (vec![(ERROR, "failed")], Refused::Failed("text".to_owned())),
             (vec![(ERROR, "of-the-future")], Refused::Failed("text".to_owned())),
         ];

@@ -172,6 +172,11 @@ fn text(refused: &Refused) -> String {
         Refused::NotLeader { .. } => "does not lead".to_owned(),
         Refused::Busy => "busy".to_owned(),
         Refused::WrongCluster { actual } => format!("belongs to cluster {actual}"),
-        Refused::NoQuorum(why) | Refused::Unknown(why) | Refused::NotFound(why) | Refused::Failed(why) | Refused::Lost(why) => why.clone(),
+        Refused::NoQuorum(why)
+        | Refused::Unknown(why)
+        | Refused::NotFound(why)
+        | Refused::CorruptHistory(why)
+        | Refused::Failed(why)
+        | Refused::Lost(why) => why.clone(),
     }
 }

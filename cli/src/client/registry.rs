@@ -13,6 +13,7 @@ use berth_state::pb::api;
 
 use super::Client;
 use crate::failure::Failure;
+use crate::proof::chain::{Hash, Head};
 
 /// Everything a user may read.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Registry {
     pub leases: Vec<Lease>,
     pub sessions: Vec<Session>,
     pub fences: Vec<Fence>,
+    /// Where the event log ends at this revision; `None`: a server of another version, or nothing has happened.
+    pub history: Option<Head>,
 }
 
 fn all<T: Wire>(list: Vec<T::Pb>) -> Result<Vec<T>, CodecError> {
@@ -42,6 +45,7 @@ impl Registry {
             leases: all(pb.leases)?,
             sessions: all(pb.sessions)?,
             fences: all(pb.fences)?,
+            history: pb.history.and_then(|h| Some(Head { revision: h.revision, seq: h.seq, hash: Hash::from_bytes(&h.hash)? })),
         })
     }
 

@@ -147,6 +147,7 @@ impl Client {
             }
             Refused::WrongCluster { actual } => return Err(Failure::wrong_cluster(endpoint, self.cluster, &actual)),
             Refused::NotFound(message) => return Err(Failure::NotFound(message)),
+            Refused::CorruptHistory(message) => return Err(Failure::CorruptHistory { endpoint: endpoint.to_owned(), message }),
             Refused::Failed(message) => return Err(Failure::Server { endpoint: endpoint.to_owned(), message }),
         }
         Ok(Step::Next)

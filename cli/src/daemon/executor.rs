@@ -2,10 +2,11 @@
 //! what runs is `berth_executor`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use berth_executor::hostguard::{HOST_GUARD_COMMAND, WatchdogConfig, host_guard_main};
 use berth_executor::runtime::process::{SHIM_COMMAND, shim_main};
 use berth_executor::{DEFAULT_MARGIN_MS, Deps, Executor, ExecutorConfig};
 use berth_state::ids::HostId;
@@ -27,6 +28,9 @@ pub struct ExecutorArgs {
     /// Folder of the ledger, on a disk of this host; belongs to this executor alone
     #[arg(long, env = "BERTH_DATA_DIR")]
     data_dir: PathBuf,
+    /// Folder for what must not outlive a boot, such as mount points; on a tmpfs [default: /run/berth/HOST]
+    #[arg(long, value_name = "DIR", env = "BERTH_RUN_DIR")]
+    run: Option<PathBuf>,
     /// What it can run; may be repeated [default: docker]
     #[arg(long, value_delimiter = ',')]
     runtime: Vec<RuntimeWord>,
@@ -39,6 +43,15 @@ pub struct ExecutorArgs {
     /// Taken off every deadline, for what killing and polling may take
     #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
     margin: Option<u64>,
+    /// Hardware watchdog that resets the host when the host guard is stuck or an instance does not die, e.g. /dev/watchdog0
+    #[arg(long, value_name = "DEVICE", conflicts_with = "no_host_guard")]
+    watchdog: Option<PathBuf>,
+    /// Its timeout, whole seconds; at most half of the leases' ttl [default: 5]
+    #[arg(long, value_name = "SECONDS", requires = "watchdog", value_parser = clap::value_parser!(u32).range(1..))]
+    watchdog_timeout: Option<u32>,
+    /// Do without the host guard, the process that enforces deadlines when this one is dead or stopped
+    #[arg(long)]
+    no_host_guard: bool,
     /// Add the host to the cluster if it is not registered yet, with the spec that the next flags give
     #[arg(long)]
     register: bool,
@@ -68,16 +81,21 @@ impl ExecutorArgs {
         let docker = has(RuntimeWord::Docker) || self.docker_socket.is_some() || (self.runtime.is_empty() && self.process_root.is_none());
         let process = has(RuntimeWord::Process) || self.process_root.is_some();
         let capacity = Capacity { cpu_millis: self.cpus, memory_bytes: self.memory };
-        let spec = HostSpec { address: self.address.unwrap_or_default(), labels: self.label.into_iter().collect(), capacity };
+        let (address, labels) = (self.address.unwrap_or_default(), self.label.into_iter().collect());
+        let spec = HostSpec { address, labels, capacity, ..HostSpec::default() };
+        let run = Path::new("/run/berth").join(self.host.as_str());
         ExecutorConfig {
             host: self.host,
             endpoints,
             docker_socket: docker.then(|| self.docker_socket.unwrap_or_else(|| DOCKER_SOCKET.into())),
             process_root: process.then(|| self.process_root.unwrap_or_else(|| self.data_dir.join("processes"))),
             data: self.data_dir,
+            run: self.run.unwrap_or(run),
             berth_binary: None,
             register: self.register.then_some(spec),
             margin_ms: self.margin.unwrap_or(DEFAULT_MARGIN_MS),
+            host_guard: !self.no_host_guard,
+            watchdog: self.watchdog.map(|device| WatchdogConfig { device, timeout_s: self.watchdog_timeout }),
         }
     }
 }
@@ -85,7 +103,14 @@ impl ExecutorArgs {
 /// The end of a hidden subcommand, if `args` (without the program) are one. Starts no thread.
 pub fn hidden(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let mut args = args.into_iter();
-    if args.next()? == SHIM_COMMAND { Some(shim_main(args)) } else { None }
+    let word = args.next()?;
+    if word == SHIM_COMMAND {
+        Some(shim_main(args))
+    } else if word == HOST_GUARD_COMMAND {
+        Some(host_guard_main(args))
+    } else {
+        None
+    }
 }
 
 /// Runs until a signal asks it to stop; what runs under leases runs on.

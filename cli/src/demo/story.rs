@@ -144,6 +144,10 @@ impl<'a> Story<'a> {
             anti_affinity: vec![],
             stop_signal: None,
             stop_grace_ms: 2_000,
+            init: None,
+            pre_start: None,
+            privileged: false,
+            privileged_insisted: false,
         })
     }
 

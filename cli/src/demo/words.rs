@@ -59,6 +59,13 @@ impl Narrator {
             Fact::FenceStarted { token, method, .. } => format!("{}: {method:?}", self.held(*token)),
             Fact::LeaseFenced { token, evidence, .. } => format!("{} writes no more: {}", self.held(*token), evidence.label()),
             Fact::LeaseReleased { token, .. } => format!("{} is given back", self.held(*token)),
+            Fact::FenceAttempted { host, attempt, .. } => format!("{host}: {} by node {}", attempt.agent, attempt.node),
+            Fact::FenceTried { host, ok, output, .. } => format!("{host}: {}: {output}", if *ok { "done" } else { "failed" }),
+            Fact::HolderGone { host, token, .. } => format!("{}: nothing of it is left on {host}", self.held(*token)),
+            Fact::CutLiftStarted { volume, host, .. } => format!("{host} may have {volume} again: lifting its bar"),
+            Fact::CutLifted { volume, host, .. } => format!("{host} may have {volume} again"),
+            Fact::SplitBrainSuspected { volume, token, other, .. } => format!("{volume}: tokens {token} and {other} may both write"),
+            Fact::SuspicionCleared { volume, name, .. } => format!("{volume}: cleared by {name}"),
             Fact::SessionOpened { session, .. } => format!("session {} of {}", session.id, session.host),
             Fact::SessionClosed { session, host, why } => format!("session {session} of {host}: {why:?}").to_lowercase(),
             Fact::SessionCloned { session, host } => format!("two machines speak for session {session} of {host}"),
@@ -75,5 +82,6 @@ fn cause_words(cause: &GrantCause) -> String {
         GrantCause::Placed => "placed".to_owned(),
         GrantCause::Relocated { from } => format!("moved from token {from}"),
         GrantCause::Failover { from } => format!("failover from token {from}"),
+        GrantCause::Claimed => "claimed on that host".to_owned(),
     }
 }

@@ -3,14 +3,17 @@
 use std::ops::ControlFlow;
 
 use berth_state::Event;
+use berth_state::codec::decode_event;
 use berth_state::ids::Revision;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::say;
 use crate::output::table::printable;
 use crate::output::time::utc;
+use crate::proof::chain::{Chain, Hash, Record};
 
 #[derive(Debug, Subcommand)]
 pub enum EventCommand {
@@ -35,6 +38,9 @@ pub struct EventsArgs {
     /// Go on with new events as they happen; without --since, only those
     #[arg(short, long)]
     follow: bool,
+    /// Compute the rolling hash again from the events' own bytes; exit code 7 when it differs
+    #[arg(long, conflicts_with = "follow")]
+    verify: bool,
     #[command(flatten)]
     range: RangeArgs,
 }
@@ -54,8 +60,48 @@ impl EventsArgs {
     /// # Errors
     /// Any [`Failure`].
     pub async fn run(self, cx: &mut Context) -> Result<(), Failure> {
-        if self.follow { follow(cx, &self.range).await } else { list(cx, &self.range).await }
+        match (self.follow, self.verify) {
+            (true, _) => follow(cx, &self.range).await,
+            (false, true) => verify(cx, &self.range).await,
+            (false, false) => list(cx, &self.range).await,
+        }
     }
+}
+
+/// The history, each event hashed again here. With --since, what comes before it is taken at the node's word.
+async fn verify(cx: &mut Context, range: &RangeArgs) -> Result<(), Failure> {
+    let after = range.since.unwrap_or_default();
+    let head = cx.client.read().await?.history;
+    let mut records = Vec::new();
+    let mut take = |record: &Record| {
+        records.push(record.clone());
+        Ok(())
+    };
+    let unproven = |what: String| Failure::Unproven(what);
+    let before = match cx.client.raw_history(after, range.limit.unwrap_or_default(), &mut take).await {
+        Ok(before) => before.unwrap_or_default(),
+        Err(Failure::CorruptHistory { endpoint, message }) => return Err(unproven(format!("{endpoint}: {message}"))),
+        Err(failure) => return Err(failure),
+    };
+    if after == Revision(0) && before != Hash::default() {
+        return Err(unproven("the history does not begin with its first event".to_owned()));
+    }
+    let mut chain = Chain::from(before);
+    let mut events = Vec::with_capacity(records.len());
+    for record in &records {
+        chain.follow(record).map_err(unproven)?;
+        events.push(decode_event(&record.event).map_err(|e| unproven(format!("event {}.{}: {e}", record.revision, record.seq)))?);
+    }
+    let known = head.filter(|head| range.limit.is_none() && head.revision > after.0);
+    if let Some(head) = known
+        && !records.iter().any(|record| record.head() == head)
+    {
+        return Err(unproven(format!("the registry stands at event {head}, which this history does not have")));
+    }
+    cx.out.show(&events, || events.iter().map(line).collect())?;
+    let reached = chain.head().map_or_else(|| "no event".to_owned(), |head| format!("event {head}"));
+    say(&format!("verified: {} events, hash chain whole up to {reached}", records.len()));
+    Ok(())
 }
 
 async fn list(cx: &mut Context, range: &RangeArgs) -> Result<(), Failure> {

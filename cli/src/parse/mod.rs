@@ -1,8 +1,9 @@
 //! Small texts on the command line and what they mean, each with a table of examples as its test. Pure; used as clap value parsers.
 //!
 //! [`duration`] `500ms` · [`size`] `512m`, `0.5` CPUs · [`mount`] `vol:/path:ro` · [`port`] `ip:80:8080/udp` · [`constraint`] `zone==a` ·
-//! [`pair`] `KEY=value` and env files · [`restart`] `on-failure:3` · [`health`] a health command · [`endpoint`] `host:port` · [`target`] a lease.
+//! [`agent`] a fence agent · [`pair`] `KEY=value` and env files · [`restart`] `on-failure:3` · [`health`] a health command · [`endpoint`] `host:port` · [`target`] a lease.
 
+pub mod agent;
 pub mod constraint;
 pub mod duration;
 pub mod endpoint;

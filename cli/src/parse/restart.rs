@@ -12,6 +12,12 @@ pub fn parse(text: &str) -> Result<RestartPolicy, Unclear> {
         "always" => Ok(RestartPolicy::Always),
         "never" => Ok(RestartPolicy::Never),
         "on-failure" => Ok(RestartPolicy::OnFailure { max_attempts: 0 }),
+        // Docker's words, which people will try. Berth's policy is its own: dockerd would start the instance without a lease.
+        "no" => Err(Unclear::new(text, "that is Docker's word: here it is never")),
+        "unless-stopped" => {
+            let want = "that is Docker's word: use always; `berth container stop` holds until `berth container start`, and Berth restarts it on the host that has the lease, never Docker by itself";
+            Err(Unclear::new(text, want))
+        }
         other => {
             let attempts = other.strip_prefix("on-failure:").and_then(|n| n.parse().ok()).filter(|n| *n > 0).ok_or_else(unclear)?;
             Ok(RestartPolicy::OnFailure { max_attempts: attempts })

@@ -28,6 +28,9 @@ pub struct SetArgs {
     /// A grant that its host does not claim within this is withdrawn
     #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
     activation: Option<u64>,
+    /// A host that is silent for this long is fenced, where all volumes of a lease are after-fence
+    #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
+    fence_after: Option<u64>,
 }
 
 impl SettingsCommand {
@@ -42,8 +45,11 @@ impl SettingsCommand {
             Self::Set(args) => {
                 let registry = cx.client.read_as(false).await?;
                 let now = of(&registry)?;
-                let settings =
-                    Settings { ttl_ms: args.ttl.unwrap_or(now.ttl_ms), activation_ms: args.activation.unwrap_or(now.activation_ms) };
+                let settings = Settings {
+                    ttl_ms: args.ttl.unwrap_or(now.ttl_ms),
+                    activation_ms: args.activation.unwrap_or(now.activation_ms),
+                    fence_after_ms: args.fence_after.unwrap_or(now.fence_after_ms),
+                };
                 let accepted = cx.client.write(Order::ChangeSettings(ChangeSettings { settings }), Retry::Same).await?;
                 cx.done(&accepted, "settings changed")
             }

@@ -47,6 +47,10 @@ struct Counts {
     leases: LeaseCounts,
     /// Begun and without evidence yet.
     open_fences: usize,
+    /// Hosts where a fenced holder is not yet known to be gone.
+    unclean_hosts: usize,
+    /// Volumes of which two holders are suspected.
+    suspect_volumes: usize,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -138,6 +142,8 @@ fn counts(registry: &Registry, stale: bool) -> Counts {
             expired: in_phase(Phase::Expired),
         },
         open_fences: registry.fences.iter().filter(|f| f.done.is_none()).count(),
+        unclean_hosts: registry.hosts.iter().filter(|h| !h.fenced.is_empty()).count(),
+        suspect_volumes: registry.volumes.iter().filter(|v| v.suspicion.is_some()).count(),
     }
 }
 
@@ -176,6 +182,15 @@ fn count_lines(counts: &Counts) -> String {
     ));
     if counts.open_fences > 0 {
         out.push_str(&format!("fences      {} open: see `berth fence ls`\n", counts.open_fences));
+    }
+    if counts.unclean_hosts > 0 {
+        out.push_str(&format!(
+            "unclean     {} hosts were fenced and are not known to be clean: see `berth host ls`\n",
+            counts.unclean_hosts
+        ));
+    }
+    if counts.suspect_volumes > 0 {
+        out.push_str(&format!("SUSPECT     {} volumes may have had two writers: see `berth volume ls`\n", counts.suspect_volumes));
     }
     if let Some(settings) = &counts.settings {
         out.push_str(&format!("lease ttl   {}\n", crate::parse::duration::milliseconds_text(settings.ttl_ms)));

@@ -18,7 +18,7 @@ async fn duplicates_and_bad_values_end_with_1() {
     let fake = small().await;
     berth(fake.address, &["host", "add", "h1"]).await.must(1, &["refused: host h1 exists", "berth host update"]);
     berth(fake.address, &["volume", "add", "w", "--path", "relative"]).await.must(1, &["options.path"]);
-    berth(fake.address, &["volume", "add", "w", "--path", "/w", "--takeover", "after-fence"]).await.must(1, &["cannot cut a client off"]);
+    berth(fake.address, &["volume", "add", "w", "--path", "/w"]).await.must(1, &["state --coherent"]);
     fake.next([Mood::Foreign]);
     berth(fake.address, &["ps"]).await.must(1, &["a reason of the future"]);
 }

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use berth_state::codec::Wire;
+use berth_state::codec::{self, Wire};
 use berth_state::ids::{ClusterId, RequestId, Revision, Time};
+use berth_state::noun::host::Host;
 use berth_state::pb::api::registry_server::{Registry, RegistryServer};
 use berth_state::pb::api::{self, watch_response::Item};
 use berth_state::{ClusterState, Command, Event, Order, Outcome};
+use sha2::{Digest, Sha256};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 
@@ -56,6 +58,8 @@ pub struct Inner {
     pub watched_after: Vec<u64>,
     /// Applied before the n-th read from now: the world goes on.
     pub before_reads: VecDeque<Vec<Order>>,
+    /// Done to the history before it is sent as bytes.
+    pub tamper: Option<fn(&mut Vec<api::EventRecord>)>,
 }
 
 impl Inner {
@@ -77,14 +81,51 @@ impl Inner {
         api::ReadResponse {
             revision: self.revision,
             cluster: state.cluster().map(Wire::to_pb),
-            hosts: state.hosts().map(Wire::to_pb).collect(),
+            hosts: state.hosts().map(|host| Host { spec: host.spec.shown(), ..host.clone() }.to_pb()).collect(),
             volumes: state.volumes().map(Wire::to_pb).collect(),
             containers: state.containers().map(Wire::to_pb).collect(),
             leases: state.leases().map(Wire::to_pb).collect(),
             sessions: state.sessions().map(Wire::to_pb).collect(),
             fences: state.fences().map(Wire::to_pb).collect(),
             time_ms: state.clock().0,
+            history: self.records().last().map(|r| api::HistoryHead { revision: r.revision, seq: r.seq, hash: r.hash.clone() }),
         }
+    }
+
+    /// The history as bytes with their rolling hashes, and with what the test did to it.
+    pub fn records(&self) -> Vec<api::EventRecord> {
+        let mut before = [0; 32];
+        let mut records: Vec<api::EventRecord> = Vec::new();
+        for event in &self.events {
+            let bytes = codec::encode_event(event);
+            let revision = event.revision.0;
+            let seq = records.last().filter(|last| last.revision == revision).map_or(0, |last| last.seq + 1);
+            let mut hasher = Sha256::new();
+            hasher.update(before);
+            hasher.update(revision.to_be_bytes());
+            hasher.update(seq.to_be_bytes());
+            hasher.update(&bytes);
+            before = hasher.finalize().into();
+            records.push(api::EventRecord { revision, seq, event: bytes, hash: before.to_vec() });
+        }
+        records
+    }
+
+    /// Five records a batch.
+    fn raw_batches(&self, after: u64) -> Vec<api::EventBatch> {
+        let mut records = self.records();
+        if let Some(tamper) = self.tamper {
+            tamper(&mut records);
+        }
+        let known = records.partition_point(|record| record.revision <= after);
+        let mut before = records[..known].last().map_or_else(|| vec![0; 32], |record| record.hash.clone());
+        let mut batches = Vec::new();
+        for chunk in records[known..].chunks(5) {
+            let hash_after = chunk.last().unwrap().hash.clone();
+            let hash_before = std::mem::replace(&mut before, hash_after.clone());
+            batches.push(api::EventBatch { hash_before, hash_after, records: chunk.to_vec(), ..Default::default() });
+        }
+        batches
     }
 
     fn after(&self, revision: u64) -> Vec<Event> {
@@ -166,6 +207,10 @@ impl Service {
     }
 }
 
+fn unclean(host: &Host) -> Vec<api::UncleanHost> {
+    host.fenced.iter().map(|holder| api::UncleanHost { host: host.id.to_string(), holder: Some(holder.to_pb()) }).collect()
+}
+
 type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
 
 fn stream<T: Send + 'static>(items: Vec<T>) -> Response<Stream<T>> {
@@ -213,7 +258,10 @@ impl Registry for Service {
         inner.watched_after.push(request.after_revision);
         let items = inner.watches.pop_front().unwrap_or_else(|| match request.after_revision {
             0 => vec![Item::Full(inner.full())],
-            after => vec![Item::Events(api::EventBatch { events: inner.after(after).iter().map(Wire::to_pb).collect() })],
+            after => {
+                let events = inner.after(after).iter().map(Wire::to_pb).collect();
+                vec![Item::Events(api::EventBatch { events, ..Default::default() })]
+            }
         });
         Ok(stream(items.into_iter().map(|item| api::WatchResponse { item: Some(item) }).collect()))
     }
@@ -222,6 +270,9 @@ impl Registry for Service {
         let request = request.into_inner();
         self.enter("events", &request.cluster_id).await?;
         let inner = self.lock();
+        if request.raw {
+            return Ok(stream(inner.raw_batches(request.after_revision)));
+        }
         let mut batches = Vec::new();
         let mut count = 0;
         // One batch a revision, so that a client that counts on larger ones is caught.
@@ -230,7 +281,7 @@ impl Registry for Service {
                 break;
             }
             count += revision.len() as u64;
-            batches.push(api::EventBatch { events: revision.iter().map(Wire::to_pb).collect() });
+            batches.push(api::EventBatch { events: revision.iter().map(Wire::to_pb).collect(), ..Default::default() });
         }
         Ok(stream(batches))
     }
@@ -250,11 +301,18 @@ impl Registry for Service {
             volume: None,
             container: Some(container.to_pb()),
             promise: vec!["rung 1, guard executor".to_owned()],
+            rung: Some(1),
+            rests_on: vec!["rung 1, guard executor".to_owned()],
+            cannot_hold: vec!["a paused virtual machine".to_owned()],
+            standings: vec![api::Standing { volume: "v".to_owned(), rung: Some(1), ..Default::default() }],
+            fences: inner.state.fences().map(Wire::to_pb).collect(),
+            unclean: inner.state.hosts().flat_map(unclean).collect(),
             blocks: vec!["volume v is held by another".to_owned()],
             earliest_takeover_ms: lease.map(|_| 12_500),
             unplaced: vec![api::HostReason { host: "h9".to_owned(), reason: "the host is Draining".to_owned() }],
             silent_ms: lease.map(|_| 1_500),
             history: inner.events.iter().rev().take(2).rev().map(Wire::to_pb).collect(),
+            ..Default::default()
         }))
     }
 

@@ -30,7 +30,9 @@ async fn following_resumes_after_a_broken_stream_without_gap_or_duplicate() {
     let (from, items) = {
         let inner = fake.with();
         let last: Vec<_> = inner.events[inner.events.len() - 6..].to_vec();
-        let batch = |range: &[berth_state::Event]| Item::Events(api::EventBatch { events: range.iter().map(Wire::to_pb).collect() });
+        let batch = |range: &[berth_state::Event]| {
+            Item::Events(api::EventBatch { events: range.iter().map(Wire::to_pb).collect(), ..Default::default() })
+        };
         let progress = Item::ProgressRevision(last[3].revision.0);
         // The first stream breaks after two, the second after a third and word of progress.
         (last[0].revision.0 - 1, [vec![batch(&last[..2])], vec![batch(&last[2..4]), progress]])
@@ -42,6 +44,26 @@ async fn following_resumes_after_a_broken_stream_without_gap_or_duplicate() {
     let revisions: Vec<u64> = ended.lines().iter().map(|e| e["revision"].as_u64().unwrap()).collect();
     assert_eq!(revisions, (from + 1..=from + 6).collect::<Vec<_>>());
     assert_eq!(fake.with().watched_after, [from, from + 2, from + 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_history_ends_the_stream_with_an_error() {
+    let fake = small().await;
+    happen(&fake, 4);
+    let streams = {
+        let inner = fake.with();
+        let last: Vec<_> = inner.events[inner.events.len() - 4..].to_vec();
+        let batch = |range: &[berth_state::Event], before: u8, after: u8| {
+            let events = range.iter().map(Wire::to_pb).collect();
+            Item::Events(api::EventBatch { events, hash_before: vec![before; 32], hash_after: vec![after; 32], ..Default::default() })
+        };
+        // The second node's next event follows on another one than the first node's last.
+        [vec![batch(&last[..1], 1, 2), batch(&last[1..2], 2, 3)], vec![batch(&last[2..], 9, 4)]]
+    };
+    fake.with().watches.extend(streams);
+    let ended = berth(fake.address, &["events", "-f", "--since", "3", "--limit", "4", "-o", "json"]).await;
+    let ended = ended.must(1, &["does not go on where the one before it ended"]);
+    assert_eq!(ended.lines().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,10 @@
 mod config;
 mod exit_codes;
 mod fake;
+mod fencing;
 mod follow;
 mod leader;
+mod proof;
 mod reads;
 mod run;
 mod wait;

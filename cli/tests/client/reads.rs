@@ -108,7 +108,7 @@ async fn show_is_one_object_with_what_hangs_together() {
     }
     assert_eq!(show(&["node", "show", "1"]).await["term"], 4);
     let settings = berth(fake.address, &["settings", "show", "-o", "json"]).await.json();
-    assert_eq!(settings, json!({ "ttl_ms": 10_000, "activation_ms": 5_000 }));
+    assert_eq!(settings, json!({ "ttl_ms": 10_000, "activation_ms": 5_000, "fence_after_ms": 2_000 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,6 +171,16 @@ async fn why_has_every_part_in_json_and_in_words() {
             "volume",
             "container",
             "promise",
+            "rung",
+            "rests_on",
+            "cannot_hold",
+            "standings",
+            "bars",
+            "unclean",
+            "attempt",
+            "fences",
+            "fence_retry_ms",
+            "suspicions",
             "blocks",
             "earliest_takeover_ms",
             "silent_ms",
@@ -179,10 +189,16 @@ async fn why_has_every_part_in_json_and_in_words() {
         ],
     );
     assert_eq!((&why["lease"]["host"], &why["earliest_takeover_ms"]), (&json!("h1"), &json!(12_500)));
+    assert_eq!(
+        (&why["rung"], &why["rests_on"], &why["standings"][0]["volume"]),
+        (&json!(1), &json!(["rung 1, guard executor"]), &json!("v"))
+    );
     let words = berth(fake.address, &["why", "db"]).await.must(0, &[]).stdout;
     for text in [
         "Container db is held by host h1",
+        "rests on (rung 1 of 0 to 6):",
         "rung 1, guard executor",
+        "What that cannot hold:\n  a paused virtual machine",
         "volume v is held by another",
         "12500ms at the earliest",
         "last heard 1500ms ago",

@@ -90,6 +90,10 @@ impl Inner {
             anti_affinity: vec![],
             stop_signal: None,
             stop_grace_ms: 10_000,
+            init: None,
+            pre_start: None,
+            privileged: false,
+            privileged_insisted: false,
         };
         self.must(Order::AddContainer(AddContainer { container: container(name), spec, desired: Desired::Running }));
     }

@@ -23,7 +23,8 @@ async fn container_add_carries_every_flag() {
     let line = format!(
         "container add web --image nginx:1 --volume v:/data:ro --publish 127.0.0.1:8080:80 --publish 53:53/udp --env-file {path} --env A=flag --cpus 0.5 \
          --memory 512m --health-cmd true --health-interval 2s --health-timeout 1s --health-retries 5 --health-start-period 1m --restart on-failure:3 \
-         --constraint zone==a --constraint host!=h2 --anti-affinity db --stop-signal SIGINT --stop-grace 1m --stopped -- nginx -g x"
+         --constraint zone==a --constraint host!=h2 --anti-affinity db --stop-signal SIGINT --stop-grace 1m \
+         --init-hook first --init-timeout 2m --pre-start-hook [\"again\"] --privileged --privileged-insist --stopped -- nginx -g x"
     );
     let args: Vec<&str> = line.split_whitespace().collect();
     berth(fake.address, &args).await.must(0, &["container web added"]);
@@ -41,6 +42,8 @@ async fn container_add_carries_every_flag() {
         "restart": { "on-failure": { "max_attempts": 3 } },
         "constraints": [{ "key": "zone", "equal": true, "value": "a" }, { "key": "host", "equal": false, "value": "h2" }],
         "anti_affinity": ["db"], "stop_signal": "SIGINT", "stop_grace_ms": 60_000,
+        "init": { "command": ["/bin/sh", "-c", "first"], "timeout_ms": 120_000 }, "pre_start": { "command": ["again"], "timeout_ms": 60_000 },
+        "privileged": true, "privileged_insisted": true,
     });
     assert_eq!(serde_json::to_value(&order.spec).unwrap(), want);
 }
@@ -71,12 +74,13 @@ async fn updates_change_only_what_is_given_and_compare_versions() {
     berth(fake.address, &["host", "update", "h1", "--label", "zone=a", "--cpus", "4"]).await.must(0, &["version 2"]);
     berth(fake.address, &["host", "update", "h1", "--label", "disk=ssd", "--clear", "cpus"]).await.must(0, &["version 3"]);
     let host = berth(fake.address, &["host", "show", "h1", "-o", "json"]).await.json();
-    let want = json!({ "address": "h1.example", "labels": { "zone": "a", "disk": "ssd" }, "capacity": { "cpu_millis": null, "memory_bytes": null } });
+    let want = json!({ "address": "h1.example", "labels": { "zone": "a", "disk": "ssd" }, "capacity": { "cpu_millis": null, "memory_bytes": null },
+        "storage_address": "", "fence_agents": [] });
     assert_eq!(host["spec"], want);
 
-    berth(fake.address, &["settings", "set", "--ttl", "20s"]).await.must(0, &[]);
+    berth(fake.address, &["settings", "set", "--ttl", "20s", "--fence-after", "3s"]).await.must(0, &[]);
     let settings = berth(fake.address, &["settings", "show", "-o", "json"]).await.json();
-    assert_eq!(settings, json!({ "ttl_ms": 20_000, "activation_ms": 5_000 }));
+    assert_eq!(settings, json!({ "ttl_ms": 20_000, "activation_ms": 5_000, "fence_after_ms": 3_000 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

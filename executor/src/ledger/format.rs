@@ -64,6 +64,8 @@ struct RecordPb {
     volumes: Vec<VolumePb>,
     #[prost(message, optional, tag = "13")]
     release: Option<ReleasePb>,
+    #[prost(bool, tag = "14")]
+    open: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -166,6 +168,7 @@ fn record_pb(record: &Record) -> RecordPb {
         runtime: match record.runtime {
             RuntimeKind::Docker => 1,
             RuntimeKind::Process => 2,
+            RuntimeKind::External => 3,
         },
         incarnation: record.incarnation.0,
         session: record.session.0,
@@ -176,6 +179,7 @@ fn record_pb(record: &Record) -> RecordPb {
         handle: record.handle.as_ref().map(handle_pb),
         volumes: record.volumes.iter().map(volume_pb).collect(),
         release: record.release.as_ref().map(release_pb),
+        open: record.open,
     }
 }
 
@@ -187,6 +191,7 @@ fn record_from(pb: RecordPb) -> Result<Record, String> {
         runtime: match pb.runtime {
             1 => RuntimeKind::Docker,
             2 => RuntimeKind::Process,
+            3 => RuntimeKind::External,
             other => return Err(format!("runtime {other} has no meaning for this version")),
         },
         incarnation: Incarnation(pb.incarnation),
@@ -198,6 +203,7 @@ fn record_from(pb: RecordPb) -> Result<Record, String> {
         handle: pb.handle.map(handle_from),
         volumes: pb.volumes.into_iter().map(volume_from).collect::<Result<_, _>>()?,
         release: pb.release.map(release_from).transpose()?,
+        open: pb.open,
     })
 }
 
@@ -219,6 +225,11 @@ fn volume_pb(volume: &MountedVolume) -> VolumePb {
         volume: volume.volume.to_string(),
         driver: match volume.driver {
             Driver::Path => 1,
+            Driver::Image => 2,
+            Driver::Nfs => 3,
+            Driver::Glusterfs => 4,
+            Driver::Cephfs => 5,
+            Driver::Exec => 6,
         },
         options: volume.options.clone(),
         source: volume.source.as_ref().map(|path| path.to_string_lossy().into_owned()),
@@ -230,6 +241,11 @@ fn volume_from(pb: VolumePb) -> Result<MountedVolume, String> {
         volume: VolumeId::new(&pb.volume).map_err(|error| error.to_string())?,
         driver: match pb.driver {
             1 => Driver::Path,
+            2 => Driver::Image,
+            3 => Driver::Nfs,
+            4 => Driver::Glusterfs,
+            5 => Driver::Cephfs,
+            6 => Driver::Exec,
             other => return Err(format!("volume driver {other} has no meaning for this version")),
         },
         options: pb.options,

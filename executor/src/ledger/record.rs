@@ -39,7 +39,10 @@ pub struct Record {
     pub session: SessionId,
     /// The boot that `deadline` and the handles are of.
     pub boot: BootId,
+    /// 0 where `open`: to a version that does not know that, it has passed.
     pub deadline: HolderTime,
+    /// The right has no end of its own ([`Right::Open`]).
+    pub open: bool,
     /// The right was lost before its deadline: never to be taken up again.
     pub over: bool,
     /// The newest attempt that was begun; numbers are never used twice.
@@ -83,6 +86,7 @@ impl LedgerState {
         for record in self.records.values_mut() {
             match rights.get(&record.token) {
                 Some(Right::Until(deadline)) => record.deadline = record.deadline.max(*deadline),
+                Some(Right::Open) => record.open = true,
                 Some(Right::Over(_)) => record.over = true,
                 Some(Right::Never) | None => {}
             }

@@ -4,12 +4,14 @@
 //!
 //! - [`spec`]: what to run ([`InstanceSpec`]) and what was seen ([`Observed`]).
 //! - [`error`]: why not ([`RuntimeError`]).
+//! - `guarded`: the guard, which is the first process of every instance.
 //! - [`docker`]: Docker containers through bollard.
 //! - [`kill`]: kills an instance with system calls alone, for the deadline thread.
 //! - [`process`]: child process trees in their own cgroup and pid namespace.
 
 pub mod docker;
 pub mod error;
+mod guarded;
 pub mod kill;
 pub mod process;
 pub mod spec;
@@ -20,7 +22,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 pub use error::RuntimeError;
-pub use spec::{ExecOutput, InstanceKey, InstanceSpec, InstanceState, KillHandle, LogChunk, LogOptions, Observed};
+pub use spec::{ExecOutput, InstanceKey, InstanceSpec, InstanceState, KillAhead, KillHandle, LogChunk, LogOptions, Observed};
 
 /// One way to run instances on this host. All calls are safe to repeat.
 #[async_trait]
@@ -52,6 +54,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The kill handle of a running instance (after an executor restart); `None` when it does not run.
     async fn kill_handle(&self, key: &InstanceKey) -> Result<Option<KillHandle>, RuntimeError>;
+
+    /// How a created instance will be killed without help, should its start end only after whoever asked for it. Empty: that cannot be known before.
+    async fn kill_ahead(&self, _key: &InstanceKey) -> Result<Vec<KillAhead>, RuntimeError> {
+        Ok(vec![])
+    }
 
     /// Sends the stop signal, waits up to `grace`, then kills. Returns when no process of the instance is left. `Ok` if it was not running.
     async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<(), RuntimeError>;

@@ -47,6 +47,28 @@ pub struct InstanceSpec {
     pub memory_bytes: Option<u64>,
     /// `SIGTERM` style name; `None`: the image's own, else SIGTERM.
     pub stop_signal: Option<String>,
+    /// Without it nothing is created: an instance from before guards were there is known, and killed, but never started.
+    #[serde(default)]
+    pub guard: GuardSpec,
+}
+
+/// The instance's first process, which ends it at the lease's deadline. Paths of the host, absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardSpec {
+    pub binary: PathBuf,
+    /// The lease's deadline page.
+    pub page: PathBuf,
+    /// Where this attempt's guard says how far it is.
+    pub status: PathBuf,
+    /// Must succeed before the command, in this order.
+    pub init: Option<HookSpec>,
+    pub pre_start: Option<HookSpec>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookSpec {
+    pub command: Vec<String>,
+    pub timeout_ms: u64,
 }
 
 /// A directory of the host that the instance sees. Docker: bind mount. Process: visible at `source`; the environment variable
@@ -101,6 +123,15 @@ pub struct KillHandle {
     pub start_ticks: u64,
     /// Without a pid namespace the process group is killed instead of only `pid`.
     pub process_group: bool,
+}
+
+/// How an instance that is created, and not started yet, will be killed without help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KillAhead {
+    /// Its cgroup v2 folder, there or not.
+    Group(PathBuf),
+    /// Every cgroup v2 folder with this in its name: the engine's id of the container.
+    GroupNamed(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

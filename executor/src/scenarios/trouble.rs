@@ -1,7 +1,9 @@
 //! Faults: hanging storage, older sets, a right lost while starting, a ledger that cannot be written.
 
-use berth_state::ids::Revision;
-use berth_state::noun::lease::Phase;
+use berth_state::Order;
+use berth_state::command::{FenceLease, Keepalive, RecordKeepalives, UnfenceHost};
+use berth_state::ids::{Nonce, Revision, Seq};
+use berth_state::noun::lease::{Evidence, Phase};
 
 use crate::assignments::{AssignmentUpdate, Position};
 use crate::error::ExecutorError;
@@ -36,7 +38,7 @@ async fn an_older_assignment_set_stops_nothing() {
     // A node that lags behind, or one of an earlier life.
     for revision in [old.revision, Revision(old.revision.0 - 1)] {
         let position = Position { revision, ..old };
-        rig.control.next_stream_brings(AssignmentUpdate { position, full: true, leases: vec![], gone: vec![] });
+        rig.control.next_stream_brings(AssignmentUpdate { position, full: true, leases: vec![], gone: vec![], fenced: vec![] });
         never("stopped by an older set", || rig.machine.running().is_empty()).await;
     }
     rig.control.break_streams();
@@ -51,7 +53,7 @@ async fn a_set_that_lacks_a_lease_stops_it_when_it_is_newer() {
     rig.run("db").await;
     let now = rig.control.position();
     let position = Position { revision: now.revision.next(), ..now };
-    rig.control.next_stream_brings(AssignmentUpdate { position, full: true, leases: vec![], gone: vec![] });
+    rig.control.next_stream_brings(AssignmentUpdate { position, full: true, leases: vec![], gone: vec![], fenced: vec![] });
     rig.nothing_runs().await;
     executor.stop().await.unwrap();
 }
@@ -118,14 +120,57 @@ async fn a_second_lease_on_the_same_volume_waits_for_the_first_to_be_wound_up() 
     rig.machine.immortal("db", true);
     // An operator says that it is dead. It is not.
     let lease = rig.control.lease(first).unwrap().id;
-    let evidence = berth_state::noun::lease::Evidence::OperatorConfirmed { name: "eve".to_owned(), reason: "so I think".to_owned() };
-    rig.control.must(berth_state::Order::FenceLease(berth_state::command::FenceLease { lease, token: first, evidence }));
+    let evidence = Evidence::OperatorConfirmed { name: "eve".to_owned(), reason: "so I think".to_owned() };
+    rig.control.must(Order::FenceLease(FenceLease { lease, token: first, evidence }));
+    // Nor is the host clean, as the same operator says next.
+    let (host, name) = (rig.control.state(|s| s.hosts().next().unwrap().id.clone()), "eve".to_owned());
+    rig.control.must(Order::UnfenceHost(UnfenceHost { host, name, reason: "so I think".to_owned() }));
     let second = rig.control.grant("db");
     eventually("activated", || rig.control.lease(second).unwrap().phase == Phase::Active).await;
     never("two writers", || rig.machine.exists(&format!("db-{second}-1"))).await;
     rig.machine.immortal("db", false);
     rig.runs("db", second, 1).await;
     assert_eq!(rig.machine.running().len(), 1);
+    executor.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fenced_holder_is_reported_as_gone_only_when_it_is_dead_and_unmounted() {
+    let rig = Rig::new();
+    rig.container_with_volume("db", "v1");
+    let executor = rig.started().await;
+    let token = rig.run("db").await;
+    rig.machine.immortal("db", true);
+    let lease = rig.control.lease(token).unwrap().id;
+    let evidence = Evidence::OperatorConfirmed { name: "eve".to_owned(), reason: "so I think".to_owned() };
+    rig.control.must(Order::FenceLease(FenceLease { lease, token, evidence }));
+    let fenced = || rig.control.state(|s| s.hosts().next().unwrap().fenced.iter().map(|holder| holder.token).collect::<Vec<_>>());
+    never("reported while it lives", || fenced().is_empty()).await;
+    rig.machine.immortal("db", false);
+    rig.in_time("reported", || fenced().is_empty()).await;
+    assert_eq!(rig.machine.running(), Vec::<String>::new());
+    assert_eq!(rig.machine.count("unmount v1"), 1);
+    executor.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_executor_that_has_nothing_of_a_fenced_token_says_so() {
+    let rig = Rig::new();
+    rig.container_with_volume("db", "v1");
+    let executor = rig.started().await;
+    let session = executor.handle.session().unwrap();
+    executor.stop().await.unwrap();
+    // Activated in its name, and never begun.
+    let token = rig.control.grant("db");
+    let keepalive =
+        Keepalive { incarnation: session.incarnation, session: session.session, seq: Seq(1_000), nonce: Nonce(1), tokens: vec![token] };
+    rig.control.apply(None, Order::RecordKeepalives(RecordKeepalives { keepalives: vec![keepalive] }));
+    assert_eq!(rig.control.lease(token).unwrap().phase, Phase::Active);
+    let lease = rig.control.lease(token).unwrap().id;
+    let evidence = Evidence::OperatorConfirmed { name: "eve".to_owned(), reason: "so I think".to_owned() };
+    rig.control.must(Order::FenceLease(FenceLease { lease, token, evidence }));
+    let executor = rig.started().await;
+    eventually("reported", || rig.control.state(|s| s.hosts().next().unwrap().fenced.is_empty())).await;
     executor.stop().await.unwrap();
 }
 

@@ -9,7 +9,7 @@ use berth_state::command::*;
 use berth_state::ids::*;
 use berth_state::noun::cluster::Settings;
 use berth_state::noun::container::{ContainerSpec, Desired};
-use berth_state::noun::host::HostSpec;
+use berth_state::noun::host::{FencedHolder, HostSpec};
 use berth_state::noun::lease::Lease;
 use berth_state::noun::volume::VolumeSpec;
 use berth_state::outcome::{KeepaliveAnswer, Made, Outcome};
@@ -186,11 +186,12 @@ impl FakeControl {
         self.with(|inner| Position { incarnation: inner.state.cluster().unwrap().incarnation, revision: Revision(inner.revision) })
     }
 
-    fn assigned(&self, session: SessionId) -> (Position, BTreeMap<Token, Lease>) {
+    fn assigned(&self, session: SessionId) -> (Position, Assigned) {
         let position = self.position();
         let mine =
             self.state(|s| s.leases().filter(|l| l.session == session).map(|l| (l.token, Lease { instance: None, ..l.clone() })).collect());
-        (position, mine)
+        let fenced = self.state(|s| s.session(session).and_then(|session| s.host(&session.host)).map(|h| h.fenced.clone()));
+        (position, (mine, fenced.unwrap_or_default()))
     }
 }
 
@@ -214,8 +215,9 @@ impl ControlPlane for FakeControl {
         }
         self.with(|inner| inner.opened.push(request.clone()));
         let Made::Session(session) = accepted(self.apply(Some(request.request), Order::OpenSession(request.order)))? else { panic!() };
-        let (incarnation, ttl_ms) = self.state(|s| (s.cluster().unwrap().incarnation, s.settings().ttl_ms));
-        Ok(Opened { session, cluster: CLUSTER, incarnation, ttl_ms })
+        let (incarnation, settings) = self.state(|s| (s.cluster().unwrap().incarnation, s.settings()));
+        let Settings { ttl_ms, fence_after_ms, .. } = settings;
+        Ok(Opened { session, cluster: CLUSTER, incarnation, ttl_ms, fence_after_ms })
     }
 
     async fn keepalive(&self, _: ClusterId, keepalive: Keepalive, timeout: Duration) -> Result<KeepaliveAnswer, LinkError> {
@@ -282,6 +284,13 @@ impl ControlPlane for FakeControl {
         if lost { Err(unreachable()) } else { accepted(outcome).map(|_| ()) }
     }
 
+    async fn propose(&self, request: ProposeRequest) -> Result<Made, LinkError> {
+        if *self.mode.borrow() == Mode::Silent {
+            return Err(unreachable());
+        }
+        accepted(self.apply(Some(request.request), request.order))
+    }
+
     async fn log_channel(
         &self,
         _: SessionId,
@@ -295,11 +304,15 @@ impl ControlPlane for FakeControl {
     }
 }
 
-fn difference(position: Position, sent: Option<&BTreeMap<Token, Lease>>, now: &BTreeMap<Token, Lease>) -> Option<AssignmentUpdate> {
-    let Some(sent) = sent else {
-        return Some(AssignmentUpdate { position, full: true, leases: now.values().cloned().collect(), gone: vec![] });
+/// A host's leases, and its fenced holders.
+type Assigned = (BTreeMap<Token, Lease>, Vec<FencedHolder>);
+
+fn difference(position: Position, sent: Option<&Assigned>, (now, fenced): &Assigned) -> Option<AssignmentUpdate> {
+    let Some((sent, sent_fenced)) = sent else {
+        return Some(AssignmentUpdate { position, full: true, leases: now.values().cloned().collect(), gone: vec![], fenced: fenced.to_vec() });
     };
     let leases: Vec<Lease> = now.values().filter(|l| sent.get(&l.token) != Some(l)).cloned().collect();
     let gone: Vec<Token> = sent.keys().filter(|token| !now.contains_key(token)).copied().collect();
-    if leases.is_empty() && gone.is_empty() { None } else { Some(AssignmentUpdate { position, full: false, leases, gone }) }
+    let fenced = fenced.to_vec();
+    if leases.is_empty() && gone.is_empty() && *sent_fenced == fenced { None } else { Some(AssignmentUpdate { position, full: false, leases, gone, fenced }) }
 }

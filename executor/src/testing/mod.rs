@@ -17,7 +17,7 @@ use berth_state::noun::volume::{Driver, Takeover, VolumeSpec};
 
 use crate::clock::HolderTime;
 use crate::ledger::Record;
-use crate::volumes::VolumeRequest;
+use crate::volumes::{Still, VolumeRequest};
 
 /// A granted lease without volumes, of container `c<token>`; the lease's id is its token.
 pub fn lease(token: u64) -> Lease {
@@ -35,6 +35,10 @@ pub fn lease(token: u64) -> Lease {
         anti_affinity: vec![],
         stop_signal: None,
         stop_grace_ms: 1_000,
+        init: None,
+        pre_start: None,
+        privileged: false,
+        privileged_insisted: false,
     };
     Lease {
         id: LeaseId(token),
@@ -78,7 +82,14 @@ pub fn volume_request(volume: &str, path: &Path, token: u64) -> VolumeRequest {
         lease: LeaseId(token),
         token: Token(token),
         read_only: false,
+        still: Still::always(),
     }
+}
+
+/// Of any driver, by its options.
+pub fn request_with(volume: &str, options: &[(&str, &str)], token: u64) -> VolumeRequest {
+    let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    VolumeRequest { options, ..volume_request(volume, Path::new("/unused"), token) }
 }
 
 pub fn record(token: u64, boot: BootId, deadline: HolderTime) -> Record {
@@ -91,6 +102,7 @@ pub fn record(token: u64, boot: BootId, deadline: HolderTime) -> Record {
         session: SessionId(1),
         boot,
         deadline,
+        open: false,
         over: false,
         attempt: 1,
         handle: None,

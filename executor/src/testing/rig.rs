@@ -64,11 +64,14 @@ impl Rig {
             host: HostId::new("h1").unwrap(),
             endpoints: vec![],
             data: self.ledger_folder(),
+            run: self.data.path().join("run"),
             docker_socket: None,
             process_root: None,
             berth_binary: None,
             register: None,
             margin_ms: 500,
+            host_guard: false,
+            watchdog: None,
         };
         let driver: Arc<dyn VolumeDriver> = Arc::new(self.machine.clone());
         let deps = Deps {

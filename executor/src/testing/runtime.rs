@@ -19,7 +19,7 @@ use crate::runtime::{
     ExecOutput, InstanceKey, InstanceSpec, InstanceState, KillHandle, LogChunk, LogOptions, Observed, Runtime, RuntimeError,
 };
 use crate::runtimes::RuntimeFactory;
-use crate::volumes::{VolumeDriver, VolumeError, VolumeRequest};
+use crate::volumes::{CutMeans, CutPlan, VolumeDriver, VolumeError, VolumeRequest};
 
 #[derive(Default)]
 struct Inner {
@@ -34,6 +34,8 @@ struct Inner {
     immortal: BTreeSet<String>,
     hang_mount: BTreeSet<String>,
     exec_code: i32,
+    /// The volume driver finds that something is missing on the host.
+    lacks: bool,
 }
 
 #[derive(Clone)]
@@ -113,6 +115,10 @@ impl FakeMachine {
 
     pub fn immortal(&self, container: &str, is: bool) {
         self.with(|m| if is { m.immortal.insert(container.to_owned()) } else { m.immortal.remove(container) });
+    }
+
+    pub fn lacks(&self, lacks: bool) {
+        self.with(|m| m.lacks = lacks);
     }
 
     pub fn exec_gives(&self, code: i32) {
@@ -255,8 +261,15 @@ impl VolumeDriver for FakeMachine {
         Cut::None
     }
 
-    async fn create(&self, _: &VolumeRequest) -> Result<(), VolumeError> {
+    async fn probe(&self) -> Result<(), VolumeError> {
+        if self.inner.lock().unwrap().lacks {
+            return Err(VolumeError::Needs { driver: Driver::Path, what: "a storage".to_owned(), remedy: "buy one".to_owned() });
+        }
         Ok(())
+    }
+
+    fn cut_plan(&self, request: &VolumeRequest) -> Result<CutPlan, VolumeError> {
+        Ok(CutPlan { volume: request.volume.to_string(), token: request.token.0, mount_point: None, means: CutMeans::None })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -282,10 +295,6 @@ impl VolumeDriver for FakeMachine {
     }
 
     async fn cut(&self, _: &VolumeRequest) -> Result<(), VolumeError> {
-        Ok(())
-    }
-
-    async fn fence(&self, _: &VolumeRequest) -> Result<(), VolumeError> {
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use berth_state::noun::session::Cut;
 use berth_state::noun::volume::Driver;
 
+use super::cut::{CutMeans, CutPlan};
 use super::{VolumeDriver, VolumeError, VolumeRequest};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,8 +63,13 @@ impl VolumeDriver for PathDriver {
         Cut::None
     }
 
-    async fn create(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
-        Err(Self::unsupported(request, "create a volume: make the directory on the shared storage yourself"))
+    /// Whether the storage is mounted here is asked at each mount: it is each volume's own.
+    async fn probe(&self) -> Result<(), VolumeError> {
+        Ok(())
+    }
+
+    fn cut_plan(&self, request: &VolumeRequest) -> Result<CutPlan, VolumeError> {
+        Ok(CutPlan { volume: request.volume.to_string(), token: request.token.0, mount_point: None, means: CutMeans::None })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -94,10 +100,6 @@ impl VolumeDriver for PathDriver {
 
     async fn cut(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
         Err(Self::unsupported(request, "cut write-back"))
-    }
-
-    async fn fence(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
-        Err(Self::unsupported(request, "fence a holder"))
     }
 
     async fn snapshot(&self, request: &VolumeRequest, _: &str) -> Result<(), VolumeError> {
@@ -141,9 +143,8 @@ mod tests {
     #[tokio::test]
     async fn what_it_cannot_do_it_says() {
         let request = volume_request("v1", Path::new("/nonexistent"), 5);
-        for result in [PathDriver.create(&request).await, PathDriver.cut(&request).await, PathDriver.fence(&request).await] {
-            assert!(matches!(result, Err(VolumeError::Unsupported { .. })));
-        }
+        assert!(matches!(PathDriver.cut(&request).await, Err(VolumeError::Unsupported { .. })));
         assert!(matches!(PathDriver.snapshot(&request, "s").await, Err(VolumeError::Unsupported { .. })));
+        assert_eq!(PathDriver.cut_plan(&request).unwrap().mount_point, None);
     }
 }

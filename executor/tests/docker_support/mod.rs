@@ -19,6 +19,8 @@ use bollard::query_parameters::{CreateImageOptionsBuilder, ListContainersOptions
 use futures::StreamExt;
 use tokio::sync::Mutex;
 
+use crate::guard_support::Guards;
+
 /// Longest wait for anything that must happen.
 pub const BOUND: Duration = Duration::from_secs(20);
 pub const IMAGE: &str = "berth-test-busybox:1";
@@ -43,6 +45,7 @@ pub async fn engine() -> Docker {
 pub struct Rig {
     pub runtime: DockerRuntime,
     pub config: DockerConfig,
+    pub guards: Guards,
 }
 
 impl Rig {
@@ -54,14 +57,16 @@ impl Rig {
             return None;
         }
         let config = DockerConfig { socket: socket(), cluster: format!("{:032x}", unique()), host: "host-a".to_owned() };
-        Some(Self { runtime: DockerRuntime::new(config.clone()), config })
+        Some(Self { runtime: DockerRuntime::new(config.clone()), config, guards: Guards::new() })
     }
 
     /// An instance of this rig that runs `script` in a shell.
     pub fn spec(&self, script: &str) -> InstanceSpec {
         let token = unique();
+        let key = InstanceKey { container: "rig".to_owned(), token, attempt: 1 };
         InstanceSpec {
-            key: InstanceKey { container: "rig".to_owned(), token, attempt: 1 },
+            guard: self.guards.spec(&key),
+            key,
             cluster: self.config.cluster.clone(),
             host: self.config.host.clone(),
             lease: token + 7,
@@ -176,9 +181,6 @@ async fn ready() -> Result<(), String> {
 
 /// Makes `image` from the machine's own static busybox unless it is there.
 async fn import(docker: &Docker, image: &str, changes: Vec<String>) {
-    if docker.inspect_image(image).await.is_ok() {
-        return;
-    }
     let root = tempfile::tempdir().unwrap();
     for folder in ["bin", "proc", "dev", "etc", "tmp", "mnt"] {
         std::fs::create_dir(root.path().join(folder)).unwrap();
@@ -187,7 +189,22 @@ async fn import(docker: &Docker, image: &str, changes: Vec<String>) {
     for applet in APPLETS {
         std::os::unix::fs::symlink("busybox", root.path().join("bin").join(applet)).unwrap();
     }
-    let tar = Command::new("tar").arg("-C").arg(root.path()).args(["--owner=0", "--group=0", "-cf", "-", "."]).output().unwrap();
+    import_folder(docker, image, root.path(), changes).await;
+}
+
+/// Makes an image with one file in it, the static program `/busybox`, unless it is there.
+#[allow(dead_code, reason = "not every test program with this module uses it")]
+pub async fn bare_image(image: &str, changes: &[&str]) {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::copy(BUSYBOX, root.path().join("busybox")).unwrap();
+    import_folder(&engine().await, image, root.path(), changes.iter().map(|change| (*change).to_owned()).collect()).await;
+}
+
+async fn import_folder(docker: &Docker, image: &str, root: &Path, changes: Vec<String>) {
+    if docker.inspect_image(image).await.is_ok() {
+        return;
+    }
+    let tar = Command::new("tar").arg("-C").arg(root).args(["--owner=0", "--group=0", "-cf", "-", "."]).output().unwrap();
     assert!(tar.status.success(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
     let (repository, tag) = image.split_once(':').unwrap();
     let options = CreateImageOptionsBuilder::default().from_src("-").repo(repository).tag(tag).changes(changes).build();

@@ -3,6 +3,7 @@
 //! Needs from the image: `/bin/sh`, `sleep`, `setsid`, `touch`, `env`. Must never name a runtime.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test; its clock only bounds its own waiting")]
 
+mod guarding;
 mod life;
 mod output;
 mod stopping;
@@ -17,6 +18,8 @@ use berth_executor::runtime::{InstanceKey, InstanceSpec, InstanceState, LogOptio
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
+use crate::guard_support::Guards;
+
 /// Longest wait for anything that must happen.
 pub const BOUND: Duration = Duration::from_secs(20);
 
@@ -29,6 +32,7 @@ pub struct Bench {
     pub image: String,
     pub cluster: String,
     pub host: String,
+    pub guards: Guards,
     /// Where the instance sees a mount: its `target` (`true`) or its `source` (`false`).
     pub mounts_at_target: bool,
     /// `false` only where the runtime states that it cannot enforce read-only mounts.
@@ -69,6 +73,13 @@ pub fn cases() -> Vec<(&'static str, Case)> {
         output::logs_keep_both_streams_apart,
         output::logs_tail_gives_the_last_lines,
         output::logs_follow_delivers_live_and_ends_with_the_instance,
+        guarding::writers_and_spinners_write_nothing_after_the_deadline,
+        guarding::without_a_deadline_the_same_writers_go_on,
+        guarding::a_lowered_deadline_is_noticed,
+        guarding::nothing_starts_under_a_right_that_is_over_or_of_another_token,
+        guarding::an_instance_without_a_guard_is_not_made,
+        guarding::hooks_come_before_the_command_and_see_its_environment,
+        guarding::a_failed_or_slow_hook_is_the_end_of_the_instance,
     ]
 }
 
@@ -99,8 +110,10 @@ pub fn unique() -> u64 {
 /// An instance that runs `script` in a shell.
 pub fn spec(bench: &Bench, script: &str) -> InstanceSpec {
     let token = unique();
+    let key = InstanceKey { container: "case".to_owned(), token, attempt: 1 };
     InstanceSpec {
-        key: InstanceKey { container: "case".to_owned(), token, attempt: 1 },
+        guard: bench.guards.spec(&key),
+        key,
         cluster: bench.cluster.clone(),
         host: bench.host.clone(),
         lease: token + 7,

@@ -10,6 +10,7 @@ use berth_executor::runtime::process::{ProcessConfig, ProcessRuntime};
 use futures::FutureExt;
 use tempfile::TempDir;
 
+use crate::guard_support::Guards;
 use crate::runtime_conformance::Bench;
 
 /// Uid and gid of `nobody` on every Linux.
@@ -48,7 +49,8 @@ pub fn bench(mode: Mode) -> (Bench, TempDir) {
         let config = config.clone();
         async move { Box::new(open(mode, config)) as Box<dyn Runtime> }.boxed()
     };
-    (Bench { open: Box::new(again), image: folder_as_image(&folder), cluster, host, mounts_at_target: false, read_only_enforced }, folder)
+    let guards = Guards::at(&folder.path().join("run"));
+    (Bench { open: Box::new(again), image: folder_as_image(&folder), cluster, host, guards, mounts_at_target: false, read_only_enforced }, folder)
 }
 
 /// The process runtime has no use for an image: these tests keep the runtime's folder there, where the cases find it.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use berth_executor::runtime::{InstanceState, Runtime};
 
+use crate::guard_support::Guards;
+
 use super::bench::{Mode, config, open};
 use crate::runtime_conformance::{BOUND, Bench, Case, eventually, exited, logs, processes_with, spec, start_ready, state, unique};
 
@@ -38,11 +40,13 @@ pub fn play_executor(args: impl Iterator<Item = OsString>) -> ExitCode {
             image: String::new(),
             cluster,
             host: host.clone(),
+            guards: Guards::at(&Path::new(root).join("run")),
             mounts_at_target: false,
             read_only_enforced: false,
         };
         let mut spec = spec(&bench, script);
         spec.key.token = token.parse().unwrap();
+        spec.guard = bench.guards.spec(&spec.key);
         executor.create(&spec).await.unwrap();
         executor.start(&spec.key).await.unwrap();
         println!("started");

@@ -20,12 +20,14 @@ pub const BUFFER: usize = 8;
 pub async fn stream(core: Arc<Core>, host: HostId, session: SessionId, out: mpsc::Sender<Result<api::AssignmentsResponse, Status>>) {
     let mut changes = core.event_head();
     let mut sent: Option<BTreeMap<Token, Lease>> = None;
+    let mut sent_fenced = Vec::new();
     loop {
         changes.borrow_and_update();
-        let (revision, incarnation, live, now) = core.view(|view| {
+        let (revision, incarnation, live, now, fenced) = core.view(|view| {
             let live = view.state.session(session).is_some();
             let incarnation = view.state.cluster().map_or(0, |c| c.incarnation.0);
-            (view.revision, incarnation, live, assigned(view.state, &host, session))
+            let fenced = view.state.host(&host).map(|h| h.fenced.clone()).unwrap_or_default();
+            (view.revision, incarnation, live, assigned(view.state, &host, session), fenced)
         });
         // A session that was replaced or closed has no assignments any more. Its leases may have moved to the next one, so "gone" would be a lie.
         if !live && sent.is_some() {
@@ -33,14 +35,16 @@ pub async fn stream(core: Arc<Core>, host: HostId, session: SessionId, out: mpsc
         }
         // A session this node has not applied yet: the executor got its id from another node. It just has no set yet.
         if live {
-            let response = difference(sent.as_ref(), &now);
-            if let Some((full, leases, gone_tokens)) = response {
+            let news = difference(sent.as_ref(), &now).or((fenced != sent_fenced).then(|| (false, Vec::new(), Vec::new())));
+            if let Some((full, leases, gone_tokens)) = news {
                 let leases = leases.iter().map(|l| l.to_pb()).collect();
-                let message = api::AssignmentsResponse { incarnation, revision: revision.0, full, leases, gone_tokens };
+                let holders = fenced.iter().map(Wire::to_pb).collect();
+                let message =
+                    api::AssignmentsResponse { incarnation, revision: revision.0, full, leases, gone_tokens, fenced: holders };
                 if out.send(Ok(message)).await.is_err() {
                     return;
                 }
-                sent = Some(now);
+                (sent, sent_fenced) = (Some(now), fenced);
             }
         }
         tokio::select! {

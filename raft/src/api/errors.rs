@@ -1,7 +1,7 @@
 //! Errors of the API that are no outcome of a command, as gRPC status with machine-readable metadata (api.proto lists them). Made here and
 //! nowhere else, so that every service says them alike.
 
-use berth_state::ids::ClusterId;
+use berth_state::ids::{ClusterId, Revision};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -27,6 +27,8 @@ pub enum ApiError {
     Busy,
     #[error("{field}: {reason}")]
     BadRequest { field: &'static str, reason: String },
+    #[error("corrupt history at revision {revision} on node {node}: {why}; another node's may be whole: ask it with --endpoints")]
+    CorruptHistory { node: u64, revision: Revision, why: String },
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
@@ -42,6 +44,7 @@ impl ApiError {
             Self::WrongCluster { .. } => ("wrong-cluster", Code::FailedPrecondition),
             Self::Busy => ("busy", Code::ResourceExhausted),
             Self::BadRequest { .. } => ("bad-request", Code::InvalidArgument),
+            Self::CorruptHistory { .. } => ("corrupt-history", Code::DataLoss),
             Self::NotFound(_) => ("not-found", Code::NotFound),
             Self::Failed(_) => ("failed", Code::Internal),
         }
@@ -70,6 +73,7 @@ impl From<ApiError> for Status {
             | ApiError::Unknown { .. }
             | ApiError::Busy
             | ApiError::BadRequest { .. }
+            | ApiError::CorruptHistory { .. }
             | ApiError::NotFound(_)
             | ApiError::Failed(_) => {}
         }

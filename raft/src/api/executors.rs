@@ -79,6 +79,21 @@ fn parse_timeout(text: &str) -> Option<Duration> {
     }
 }
 
+/// What an executor may order, and only in its own session's name.
+fn own_order(order: &Order, session: SessionId) -> Result<(), ApiError> {
+    let named = if let Order::ClaimLease(claim) = order {
+        Some(claim.session)
+    } else if let Order::SuspectSplitBrain(suspicion) = order {
+        Some(suspicion.session)
+    } else {
+        None
+    };
+    if named == Some(session) {
+        return Ok(());
+    }
+    Err(ApiError::BadRequest { field: "order", reason: "an executor orders ClaimLease and SuspectSplitBrain, in its own session's name".to_owned() })
+}
+
 #[tonic::async_trait]
 impl Executors for ExecutorsService {
     type AssignmentsStream = Streamed<api::AssignmentsResponse>;
@@ -105,7 +120,8 @@ impl Executors for ExecutorsService {
         let (incarnation, ttl_ms) =
             self.core.view(|view| (view.state.cluster().map_or(0, |c| c.incarnation.0), view.state.settings().ttl_ms));
         let cluster_id = self.core.cluster().0.to_vec();
-        Ok(Response::new(api::OpenSessionResponse { outcome: Some(outcome.to_pb()), cluster_id, incarnation, ttl_ms }))
+        let fence_after_ms = self.core.view(|view| view.state.settings().fence_after_ms);
+        Ok(Response::new(api::OpenSessionResponse { outcome: Some(outcome.to_pb()), cluster_id, incarnation, ttl_ms, fence_after_ms }))
     }
 
     async fn keepalive(&self, request: Request<api::KeepaliveRequest>) -> Result<Response<api::KeepaliveResponse>, Status> {
@@ -152,6 +168,16 @@ impl Executors for ExecutorsService {
         let id = request_id(&request.request_id)?;
         let outcome = self.core.propose(Order::ReleaseLease(order), Some(id), self.actor(request.session)).await?;
         Ok(Response::new(api::ReleaseResponse { outcome: Some(outcome.to_pb()) }))
+    }
+
+    async fn propose(&self, request: Request<api::ProposeRequest>) -> Result<Response<api::WriteResponse>, Status> {
+        let request = request.into_inner();
+        self.core.check_cluster(&request.cluster_id)?;
+        let order: Order = part("order", request.order)?;
+        own_order(&order, SessionId(request.session))?;
+        let id = request_id(&request.request_id)?;
+        let outcome = self.core.propose(order, Some(id), self.actor(request.session)).await?;
+        Ok(Response::new(api::WriteResponse { outcome: Some(outcome.to_pb()) }))
     }
 
     async fn log_channel(&self, request: Request<Streaming<api::LogDelivery>>) -> Result<Response<Self::LogChannelStream>, Status> {

@@ -1,24 +1,27 @@
 //! Reads of the registry: all objects as of one revision. The caller decides whether it waits for a linearizable point first.
 
 use berth_state::codec::Wire;
+use berth_state::noun::host::Host;
 use berth_state::pb::api;
 
 use crate::core::{Core, View};
 
-/// Everything a user may read.
+/// Everything a user may read. Secrets of fence agents stay here.
 #[must_use]
-pub fn full(view: &View<'_>) -> api::ReadResponse {
+pub fn full(core: &Core, view: &View<'_>) -> api::ReadResponse {
     let state = view.state;
+    let head = core.history_head();
     api::ReadResponse {
         revision: view.revision.0,
         cluster: state.cluster().map(Wire::to_pb),
-        hosts: state.hosts().map(Wire::to_pb).collect(),
+        hosts: state.hosts().map(|host| Host { spec: host.spec.shown(), ..host.clone() }.to_pb()).collect(),
         volumes: state.volumes().map(Wire::to_pb).collect(),
         containers: state.containers().map(Wire::to_pb).collect(),
         leases: state.leases().map(Wire::to_pb).collect(),
         sessions: state.sessions().map(Wire::to_pb).collect(),
         fences: state.fences().map(Wire::to_pb).collect(),
         time_ms: state.clock().0,
+        history: head.map(|head| api::HistoryHead { revision: head.index, seq: head.seq, hash: head.hash.to_vec() }),
     }
 }
 

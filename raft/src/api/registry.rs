@@ -1,6 +1,6 @@
 //! Service Registry: what users call. Translates and delegates; the rules are in `berth_state`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::api::errors::ApiError;
 use crate::api::logs::LogRelay;
+use crate::api::why::story::{HISTORY, Story};
 use crate::api::{read, watch, why};
 use crate::core::Core;
 
@@ -69,7 +70,9 @@ fn user_order(order: &Order) -> Result<(), ApiError> {
         | Order::SetDesired(_)
         | Order::RestartContainer(_)
         | Order::MoveContainer(_)
-        | Order::RevokeLease(_) => Ok(()),
+        | Order::RevokeLease(_)
+        | Order::UnfenceHost(_)
+        | Order::ClearSuspicion(_) => Ok(()),
         Order::FenceLease(fence) => match fence.evidence {
             berth_state::noun::lease::Evidence::OperatorConfirmed { .. } => Ok(()),
             berth_state::noun::lease::Evidence::RanOut { .. }
@@ -84,6 +87,12 @@ fn user_order(order: &Order) -> Result<(), ApiError> {
         | Order::ExpireLease(_)
         | Order::StartFence(_)
         | Order::ReleaseLease(_)
+        | Order::ClaimLease(_)
+        | Order::BeginFenceAttempt(_)
+        | Order::EndFenceAttempt(_)
+        | Order::StartLift(_)
+        | Order::FinishLift(_)
+        | Order::SuspectSplitBrain(_)
         | Order::OpenSession(_)
         | Order::CloseSession(_)
         | Order::ExpireSession(_)
@@ -122,7 +131,7 @@ impl Registry for RegistryService {
         if !request.stale {
             self.core.linearize().await?;
         }
-        Ok(Response::new(self.core.view(|view| read::full(&view))))
+        Ok(Response::new(self.core.view(|view| read::full(&self.core, &view))))
     }
 
     async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -137,7 +146,8 @@ impl Registry for RegistryService {
         let request = request.into_inner();
         self.core.check_cluster(&request.cluster_id)?;
         let (out, batches) = mpsc::channel(watch::BUFFER);
-        tokio::spawn(watch::history(self.core.clone(), Revision(request.after_revision), request.limit, out));
+        let form = if request.raw { watch::Form::Raw } else { watch::Form::Decoded };
+        tokio::spawn(watch::history(self.core.clone(), Revision(request.after_revision), request.limit, form, out));
         Ok(stream(batches))
     }
 
@@ -148,7 +158,11 @@ impl Registry for RegistryService {
         self.core.refresh_notes();
         let now = self.core.clock().raw_now();
         let mut answer = self.core.notes(|notes| self.core.view(|view| why::why(&view, notes, now, &request.name)))?;
-        answer.history = history_of(&self.core, &request.name)?;
+        match history_of(&self.core, &request.name) {
+            Ok(history) => answer.history = history,
+            // Who holds it is known all the same.
+            Err(error) => answer.blocks.push(error.to_string()),
+        }
         Ok(Response::new(answer))
     }
 
@@ -174,7 +188,7 @@ impl Registry for RegistryService {
 
 /// The newest events about a volume or container, oldest first. Reads the whole log once: a person asked, and it is bounded by the log.
 fn history_of(core: &Core, name: &str) -> Result<Vec<pb::Event>, ApiError> {
-    let mut leases = BTreeSet::new();
+    let mut story = Story::of(name);
     let mut newest = VecDeque::new();
     let mut at = Revision(0);
     loop {
@@ -182,8 +196,8 @@ fn history_of(core: &Core, name: &str) -> Result<Vec<pb::Event>, ApiError> {
         let Some(last) = events.last() else { break };
         at = last.revision;
         for event in events {
-            if why::concerns(&event, name, &mut leases) {
-                if newest.len() == why::HISTORY {
+            if story.concerns(&event) {
+                if newest.len() == HISTORY {
                     newest.pop_front();
                 }
                 newest.push_back(event.to_pb());

@@ -1,5 +1,11 @@
 //! `berth why`: the answer in words to "who has it, since when and why, what blocks, when is a takeover safe, why is it not placed". Pure: from
 //! applied state and this node's notes. The rules themselves are in `berth_state`; this only tells them.
+//!
+//! - [`standing`]: the rung, what it rests on and what it cannot hold. [`fencing`]: bars, unclean hosts, tries. [`story`]: its newest events.
+
+pub mod fencing;
+pub mod standing;
+pub mod story;
 
 use berth_state::codec::Wire;
 use berth_state::ids::{ContainerId, HostId, VolumeId};
@@ -7,19 +13,18 @@ use berth_state::noun::cluster::wait_ms;
 use berth_state::noun::container::{Container, Relocation};
 use berth_state::noun::host::Scheduling;
 use berth_state::noun::lease::{Lease, Phase};
-use berth_state::noun::session::{Cut, Guard};
-use berth_state::noun::volume::{Takeover, VolumeSpec};
+use berth_state::noun::session::Guard;
+use berth_state::noun::volume::Takeover;
 use berth_state::pb::api;
 use berth_state::placement::Unfit;
-use berth_state::{ClusterState, Event, Fact, placement};
+use berth_state::{ClusterState, placement};
 
+use self::fencing::Subject;
+use self::standing::Standing;
 use crate::api::errors::ApiError;
 use crate::clock::RawTime;
 use crate::core::View;
 use crate::leader::notes::{Noted, Notes};
-
-/// So many of the newest events about the subject are shown.
-pub const HISTORY: usize = 12;
 
 /// Tells about a volume or container of this name; a volume first, if both exist and the container has another story.
 ///
@@ -43,63 +48,33 @@ pub fn why(view: &View<'_>, notes: &Notes, now: RawTime, name: &str) -> Result<a
         (None, None) => return Err(ApiError::NotFound(format!("no container or volume {name}: see `berth ps` and `berth volume ls`"))),
     };
     answer.volume = volume.map(Wire::to_pb);
-    answer.promise = promise(state, lease, container, volume.map(|v| &v.spec));
+    let standings = match lease {
+        Some(lease) => standing::of_lease(state, lease),
+        None => standing::of_free(state, container, volume),
+    };
+    stand(&mut answer, &standings);
     if let Some(lease) = lease {
         held(&mut answer, state, notes, now, lease);
         waiting_to_move(&mut answer, state, lease);
     } else if let Some(container) = container {
         unplaced(&mut answer, state, container);
     }
+    fencing::tell(&mut answer, state, &Subject { lease, container, volume });
     Ok(answer)
 }
 
-/// What the single-writer promise rests on, from the lease if there is one, else from the registry.
-fn promise(state: &ClusterState, lease: Option<&Lease>, container: Option<&Container>, volume: Option<&VolumeSpec>) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(lease) = lease {
-        lines.push(guard_text(lease.guard).to_owned());
-        for held in &lease.volumes {
-            lines.push(format!("volume {}: {}", held.volume, rule_text(&held.spec, Some(held.cut))));
-        }
-        return lines;
+/// The weakest of all, and every line with its volume in front where there are several.
+fn stand(answer: &mut api::WhyResponse, standings: &[Standing]) {
+    // What no host can have is weaker than any rung.
+    answer.rung = standings.iter().map(|standing| standing.rung).min().flatten();
+    for standing in standings {
+        let named = |line: &String| if standings.len() > 1 { format!("volume {}: {line}", standing.volume) } else { line.clone() };
+        answer.rests_on.extend(standing.rests_on.iter().map(named));
+        answer.cannot_hold.extend(standing.cannot_hold.iter().map(named));
     }
-    let of_container = container.into_iter().flat_map(|c| &c.spec.volumes).filter_map(|m| state.volume(&m.volume));
-    lines.extend(of_container.map(|v| format!("volume {}: {}", v.id, rule_text(&v.spec, None))));
-    if container.is_none() {
-        lines.extend(volume.map(|spec| rule_text(spec, None)));
-    }
-    lines
-}
-
-fn guard_text(guard: Guard) -> &'static str {
-    match guard {
-        Guard::None => "no guard: nothing on the host stops the container at its deadline",
-        Guard::Executor => {
-            "rung 1, guard executor (the weakest): the executor process itself kills the container at its deadline; killed, stopped or paused itself, it cannot"
-        }
-        Guard::Init => "rung 2, guard init: PID 1 of the instance exits at the deadline, without executor or engine",
-        Guard::HostProcess => "rung 3, guard host process: a process apart from the executor kills, cuts and unmounts at the deadline",
-        Guard::Watchdog => "rung 4, guard watchdog: the hardware resets the host if the guard fails",
-    }
-}
-
-fn rule_text(spec: &VolumeSpec, cut: Option<Cut>) -> String {
-    let rule = match spec.takeover {
-        Takeover::AfterExpiry => {
-            "takeover after-expiry: the holder stops itself before its deadline; rests on clocks, so it does not hold against a paused virtual machine"
-        }
-        Takeover::AfterFence => "takeover after-fence: the storage or power fence is acknowledged first; rests on no clock",
-        Takeover::Manual => "takeover manual: an operator confirms that the holder is dead",
-    };
-    let dirty = match (cut, spec.coherent) {
-        (_, true) => "; its owner states it coherent (late dirty pages of a dead holder cannot hurt)",
-        (Some(Cut::None), false) => "; dirty pages of a dead holder are not cut off",
-        (Some(Cut::FileSystemShutdown), false) => "; dirty pages are cut off by file-system shutdown",
-        (Some(Cut::FuseAbort), false) => "; dirty pages are cut off by aborting the FUSE connection",
-        (Some(Cut::ServerRevoke), false) => "; dirty pages are cut off by the storage server",
-        (None, false) => "",
-    };
-    format!("{rule}{dirty}; lock delay {} ms", spec.lock_delay_ms)
+    answer.promise = answer.rests_on.clone();
+    answer.promise.extend(answer.cannot_hold.iter().map(|line| format!("does not hold: {line}")));
+    answer.standings = standings.iter().map(Standing::to_pb).collect();
 }
 
 /// Who holds it, how long unheard, and what has to happen before anybody else may.
@@ -137,7 +112,10 @@ fn blocks(lease: &Lease) -> Vec<String> {
     match lease.phase {
         Phase::Granted => lines.push(format!("{holder} was granted it and has not claimed it yet")),
         Phase::Active => {}
-        Phase::Closing => lines.push(format!("{holder} may renew no more; waiting for its release, or for the lease to run out")),
+        Phase::Closing if lease.expires_by_silence() => {
+            lines.push(format!("{holder} may renew no more; waiting for its release, or for the lease to run out"));
+        }
+        Phase::Closing => lines.push(format!("{holder} may renew no more; waiting for its release, or for the fence to be acknowledged")),
         Phase::Expired => lines.push(format!("{holder} fell silent; {}", needs(lease))),
     }
     if let Some(revoked) = &lease.revoked {
@@ -195,44 +173,5 @@ fn unplaced(answer: &mut api::WhyResponse, state: &ClusterState, container: &Con
         }
         answer.unplaced = host_reasons(reasons);
         answer.blocks.push("no host fits".to_owned());
-    }
-}
-
-/// Whether the event is part of the subject's story; `leases` collects its lease ids on the way, since most events name only those.
-pub fn concerns(event: &Event, name: &str, leases: &mut std::collections::BTreeSet<u64>) -> bool {
-    match &event.fact {
-        Fact::LeaseGranted { lease, container, .. } => {
-            let ours = container.as_str() == name;
-            if ours {
-                leases.insert(lease.0);
-            }
-            ours
-        }
-        Fact::LeaseActivated { lease, .. }
-        | Fact::LeaseWithdrawn { lease, .. }
-        | Fact::LeaseRevoked { lease, .. }
-        | Fact::LeaseClosed { lease, .. }
-        | Fact::LeaseExpired { lease, .. }
-        | Fact::FenceStarted { lease, .. }
-        | Fact::LeaseFenced { lease, .. }
-        | Fact::LeaseReleased { lease, .. }
-        | Fact::InstanceObserved { lease, .. } => leases.contains(&lease.0),
-        Fact::VolumeAdded { volume, .. } | Fact::VolumeUpdated { volume, .. } | Fact::VolumeRemoved { volume } => volume.as_str() == name,
-        Fact::ContainerAdded { container, .. }
-        | Fact::ContainerUpdated { container, .. }
-        | Fact::ContainerRemoved { container }
-        | Fact::ContainerDesiredChanged { container, .. }
-        | Fact::ContainerRelocationRequested { container, .. } => container.as_str() == name,
-        Fact::ClusterInitialized { .. }
-        | Fact::SettingsChanged { .. }
-        | Fact::FormatRaised { .. }
-        | Fact::HostAdded { .. }
-        | Fact::HostUpdated { .. }
-        | Fact::HostRemoved { .. }
-        | Fact::HostSchedulingChanged { .. }
-        | Fact::HostHealthChanged { .. }
-        | Fact::SessionOpened { .. }
-        | Fact::SessionClosed { .. }
-        | Fact::SessionCloned { .. } => false,
     }
 }

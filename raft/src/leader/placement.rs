@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use berth_state::ClusterState;
 use berth_state::command::GrantLease;
 use berth_state::ids::ContainerId;
-use berth_state::noun::container::{Container, Desired};
+use berth_state::noun::container::{Container, Desired, RuntimeKind};
 use berth_state::placement;
 
 /// The next grant to propose, leaving out containers in `held_back` (refused a moment ago).
@@ -27,6 +27,8 @@ fn grant(state: &ClusterState, container: &Container) -> Option<GrantLease> {
 /// Whether the container is to run, has no lease, and all its volumes are free.
 fn waiting(state: &ClusterState, container: &Container) -> bool {
     container.desired == Desired::Running
+        // Granted by its claim only.
+        && container.spec.runtime != RuntimeKind::External
         && container.finished.is_none()
         && state.lease_of_container(&container.id).is_none()
         && container.spec.volumes.iter().all(|m| state.lease_of_volume(&m.volume).is_none())

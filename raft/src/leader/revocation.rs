@@ -3,7 +3,7 @@
 
 use berth_state::ClusterState;
 use berth_state::command::{Order, RevokeLease, WithdrawLease};
-use berth_state::noun::container::{Container, Desired, Relocation};
+use berth_state::noun::container::{Container, Desired, Relocation, RuntimeKind};
 use berth_state::noun::host::Scheduling;
 use berth_state::noun::lease::{Lease, Phase, RevokeReason, WithdrawReason};
 use berth_state::placement;
@@ -44,7 +44,10 @@ fn reason(state: &ClusterState, lease: &Lease, container: &Container) -> Option<
     if draining && elsewhere(state, container) { Some(RevokeReason::Drain) } else { None }
 }
 
-/// Another host can take it, and the one that was asked for if one was.
+/// Another host can take it, and the one that was asked for if one was. What somebody else started goes nowhere by our doing.
 fn elsewhere(state: &ClusterState, container: &Container) -> bool {
+    if container.spec.runtime == RuntimeKind::External {
+        return false;
+    }
     state.hosts().any(|host| placement::relocatable(state, container, host).is_ok())
 }

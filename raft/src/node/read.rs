@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use openraft::error::{LinearizableReadError, RaftError};
 use openraft::{LinearizerOption, ReadPolicy};
 use tokio::sync::watch;
@@ -12,7 +11,7 @@ use tokio::sync::watch;
 use crate::node::propose::leader_of;
 use crate::node::start::Node;
 use crate::store::StoreError;
-use crate::store::events::{EventHead, EventLog};
+use crate::store::events::{Chained, EventHead, EventLog};
 use crate::store::machine::Machine;
 use crate::types::Member;
 
@@ -75,12 +74,12 @@ impl<M: Machine> Node<M> {
         self.events.last_event()
     }
 
-    /// Encoded events after a revision, oldest first; about `limit`, but the events of one revision are never split.
+    /// Encoded events after a revision, oldest first, with their hashes checked; about `limit`, but the events of one revision are never split.
     ///
     /// # Errors
     /// The event log cannot be read or is damaged.
-    pub fn events_after(&self, revision: u64, limit: usize) -> Result<Vec<Bytes>, StoreError> {
-        Ok(self.events.events(revision, limit)?.into_iter().map(|event| event.payload).collect())
+    pub fn events_after(&self, revision: u64, limit: usize) -> Result<Chained, StoreError> {
+        self.events.checked(revision, limit)
     }
 
     /// The event log with positions and hashes.

@@ -84,6 +84,17 @@ impl StoredEvent {
     }
 }
 
+/// Events in a row, and the rolling hash that the first of them follows on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chained {
+    pub before: [u8; 32],
+    pub events: Vec<StoredEvent>,
+}
+
+fn does_not_follow(at: EventPosition) -> StoreError {
+    StoreError::DamagedEvents { index: at.index, seq: at.seq, detail: "its hash does not follow on the history before it".to_owned() }
+}
+
 fn hash_from(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Undecodable { detail: format!("event hash of {} bytes", bytes.len()) })
 }
@@ -136,22 +147,46 @@ impl EventLog {
     }
 
     /// Events after a revision (not included), oldest first: `limit`, and then whatever else belongs to the last one's revision, so that no
-    /// revision is ever split.
+    /// revision is ever split. Each is checked as by [`EventLog::checked`].
     ///
     /// # Errors
     /// The log cannot be read or is damaged.
     pub fn events(&self, after_revision: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        let Some(from) = after_revision.checked_add(1) else { return Ok(Vec::new()) };
-        let mut events: Vec<StoredEvent> = Vec::new();
-        self.visit(EventPosition { index: from, seq: 0 }.key().to_vec(), &mut |event| {
-            let full = events.len() >= limit && events.last().is_none_or(|last| last.position.index != event.position.index);
+        Ok(self.checked(after_revision, limit)?.events)
+    }
+
+    /// The same with the hash they follow on. Every hash is computed anew from that of the record before it, and a read that reaches the end must end
+    /// with the head that the state keeps apart from the log. So a changed, missing, added or moved event is found by the first read over it;
+    /// one in front of the range by the read over that. Costs one record more than asked for, and one SHA-256 for each event.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedEvents`] at the first event that is not what it must be.
+    pub fn checked(&self, after_revision: u64, limit: usize) -> Result<Chained, StoreError> {
+        let end = self.last_event();
+        let (Some(from), Some(end)) = (after_revision.checked_add(1), end) else { return Ok(Chained::default()) };
+        let from = EventPosition { index: from, seq: 0 }.key().to_vec();
+        let first = self.before(&from)?;
+        let (mut head, mut events, mut full, mut wrong) = (first, Vec::<StoredEvent>::new(), false, None);
+        self.visit_to(from, &end, &mut |event| {
+            full = events.len() >= limit && events.last().is_none_or(|last| last.position.index != event.position.index);
             if full {
                 return ControlFlow::Break(());
             }
+            if chain(head.as_ref(), event.position, event.payload.clone()).hash != event.hash {
+                wrong = Some(event.position);
+                return ControlFlow::Break(());
+            }
+            head = Some(event.head());
             events.push(event);
             ControlFlow::Continue(())
         })?;
-        Ok(events)
+        if !full && wrong.is_none() && end.index > after_revision && head != Some(end) {
+            wrong = Some(end.position());
+        }
+        match wrong {
+            Some(at) => Err(does_not_follow(at)),
+            None => Ok(Chained { before: first.map_or(GENESIS, |head| head.hash), events }),
+        }
     }
 
     /// The next events to send to a node whose log ends at `have` (none: it is empty): about `max_bytes` of payload, at least one, and
@@ -214,7 +249,7 @@ impl EventLog {
             ControlFlow::Continue(())
         })?;
         match wrong {
-            Some(at) => Err(StoreError::DamagedEvents { index: at.index, seq: at.seq, detail: "its hash does not follow".to_owned() }),
+            Some(at) => Err(does_not_follow(at)),
             None => Ok(head),
         }
     }
@@ -240,6 +275,10 @@ impl EventLog {
     /// Visits events from a key up to the head.
     fn visit(&self, from: Vec<u8>, visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>) -> Result<(), StoreError> {
         let Some(head) = self.last_event() else { return Ok(()) };
+        self.visit_to(from, &head, visit)
+    }
+
+    fn visit_to(&self, from: Vec<u8>, head: &EventHead, visit: &mut dyn FnMut(StoredEvent) -> ControlFlow<()>) -> Result<(), StoreError> {
         let mut failed = None;
         self.engine.scan(Family::Events, &Span::between(from, head.position().key_after()), Direction::Forward, &mut |key, value| {
             match decode(key, value) {

@@ -9,6 +9,7 @@
 
 mod durability;
 mod golden;
+mod history;
 mod kill;
 mod power_loss;
 mod random;

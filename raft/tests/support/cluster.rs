@@ -36,6 +36,8 @@ pub fn outcome(message: Option<<Outcome as Wire>::Pb>) -> Outcome {
 }
 
 struct Running {
+    config: NodeConfig,
+    settings: Settings,
     address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -62,11 +64,7 @@ impl Group {
             let mut node = NodeConfig::new(id, CLUSTER, data_dir, address.to_string(), Some(members.clone()));
             node.timing = Timing { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 1_000 };
             let settings = Settings { ttl_ms, ..Settings::default() };
-            let config = ServerConfig { node, cluster: CLUSTER, settings, listen: address };
-            let shutdown = CancellationToken::new();
-            let stop = shutdown.clone();
-            let task = tokio::spawn(async move { run(config, stop, |_| ()).await.expect("the server runs") });
-            nodes.insert(id, Running { address, shutdown, task });
+            nodes.insert(id, serve(node, settings, address));
         }
         Self { nodes, _dir: dir }
     }
@@ -110,11 +108,28 @@ impl Group {
         node.task.await.unwrap();
     }
 
+    /// Changes a stopped node's folder, then starts it again.
+    pub async fn changed(&mut self, id: u64, change: impl FnOnce(&std::path::Path)) {
+        let node = self.nodes.remove(&id).expect("a running node");
+        node.shutdown.cancel();
+        node.task.await.unwrap();
+        change(&self._dir.path().join(id.to_string()));
+        self.nodes.insert(id, serve(node.config, node.settings, node.address));
+    }
+
     pub async fn stop(mut self) {
         for id in self.ids() {
             self.stop_node(id).await;
         }
     }
+}
+
+fn serve(node: NodeConfig, settings: Settings, address: SocketAddr) -> Running {
+    let config = ServerConfig { node: node.clone(), cluster: CLUSTER, settings, listen: address };
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let task = tokio::spawn(async move { run(config, stop, |_| ()).await.expect("the server runs") });
+    Running { config: node, settings, address, shutdown, task }
 }
 
 fn free_port() -> SocketAddr {
@@ -163,13 +178,24 @@ impl Client {
     }
 
     pub async fn history(&mut self, after: u64) -> Vec<Event> {
-        let request = api::EventsRequest { cluster_id: Vec::new(), after_revision: after, limit: 0 };
+        let request = api::EventsRequest { cluster_id: Vec::new(), after_revision: after, limit: 0, raw: false };
         let mut stream = self.registry.events(request).await.unwrap().into_inner();
         let mut events = Vec::new();
         while let Some(batch) = stream.message().await.unwrap() {
             events.extend(batch.events.into_iter().map(|e| Event::from_pb(e).unwrap()));
         }
         events
+    }
+
+    /// The history as bytes with their hashes.
+    pub async fn records(&mut self, after: u64) -> Result<Vec<api::EventRecord>, Status> {
+        let request = api::EventsRequest { cluster_id: Vec::new(), after_revision: after, limit: 0, raw: true };
+        let mut stream = self.registry.events(request).await?.into_inner();
+        let mut records = Vec::new();
+        while let Some(batch) = stream.message().await? {
+            records.extend(batch.records);
+        }
+        Ok(records)
     }
 
     pub async fn watch(&mut self, after: u64) -> Watch {
@@ -206,6 +232,20 @@ impl Watch {
     async fn item(&mut self) -> api::watch_response::Item {
         let message = tokio::time::timeout(PATIENCE, self.stream.message()).await.expect("a message in time");
         message.unwrap().expect("the watch goes on").item.expect("an item")
+    }
+
+    /// With which the watch ends.
+    pub async fn error(&mut self) -> Status {
+        let end = async {
+            loop {
+                match self.stream.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("the watch ended without an error"),
+                    Err(status) => return status,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, end).await.expect("an end in time")
     }
 
     pub async fn full(&mut self) -> api::ReadResponse {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use berth_state::ids::ContainerId;
-use berth_state::noun::container::{Constraint, ContainerSpec, HealthCheck, Port, RestartPolicy, RuntimeKind, VolumeMount};
+use berth_state::noun::container::{Constraint, ContainerSpec, HealthCheck, Hook, Port, RestartPolicy, RuntimeKind, VolumeMount};
 use berth_state::noun::host::Capacity;
 use clap::{Args, ValueEnum};
 
@@ -53,6 +53,17 @@ pub struct SpecArgs {
     /// Between the stop signal and the kill [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
     pub stop_grace: Option<u64>,
+    #[command(flatten)]
+    pub entry: EntryArgs,
+    /// Let it reach all devices and undo all limits of its host, the guard included; refused over an after-expiry volume
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub privileged: Option<bool>,
+    /// Insist on --privileged over an after-expiry volume; it is logged, and `berth why` says so
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub privileged_insist: Option<bool>,
+    /// Docker's; refused
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub pid: Option<String>,
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -77,6 +88,23 @@ pub struct HealthArgs {
     pub health_start_period: Option<u64>,
 }
 
+/// What runs inside the instance before its command. The volume's state is in BERTH_VOLUME_STATE_<NAME> (new or used).
+#[derive(Debug, Default, Args)]
+pub struct EntryArgs {
+    /// Run before the command when a volume is new; must succeed. A shell line, or a JSON list of words
+    #[arg(long, value_name = "COMMAND")]
+    pub init_hook: Option<String>,
+    /// [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
+    pub init_timeout: Option<u64>,
+    /// Run before the command otherwise; must succeed. A shell line, or a JSON list of words
+    #[arg(long, value_name = "COMMAND")]
+    pub pre_start_hook: Option<String>,
+    /// [default: 1m]
+    #[arg(long, value_name = "TIME", value_parser = duration::milliseconds)]
+    pub pre_start_timeout: Option<u64>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum RuntimeWord {
     Docker,
@@ -95,6 +123,8 @@ pub enum Clear {
     AntiAffinity,
     StopSignal,
     Command,
+    InitHook,
+    PreStartHook,
 }
 
 /// A spec before any flag.
@@ -114,6 +144,10 @@ pub fn plain() -> ContainerSpec {
         anti_affinity: Vec::new(),
         stop_signal: None,
         stop_grace_ms: ContainerSpec::DEFAULT_STOP_GRACE_MS,
+        init: None,
+        pre_start: None,
+        privileged: false,
+        privileged_insisted: false,
     }
 }
 
@@ -131,6 +165,8 @@ pub fn clear(spec: &mut ContainerSpec, fields: &[Clear]) {
             Clear::AntiAffinity => spec.anti_affinity.clear(),
             Clear::StopSignal => spec.stop_signal = None,
             Clear::Command => spec.command.clear(),
+            Clear::InitHook => spec.init = None,
+            Clear::PreStartHook => spec.pre_start = None,
         }
     }
 }
@@ -141,6 +177,9 @@ impl SpecArgs {
     /// # Errors
     /// [`Failure::Usage`], or an env file that cannot be read.
     pub fn apply(self, mut spec: ContainerSpec) -> Result<ContainerSpec, Failure> {
+        if let Some(mode) = &self.pid {
+            return Err(Failure::Usage(pid_refused(mode)));
+        }
         if let Some(runtime) = self.runtime {
             spec.runtime = match runtime {
                 RuntimeWord::Docker => RuntimeKind::Docker,
@@ -164,7 +203,32 @@ impl SpecArgs {
         replace(&mut spec.anti_affinity, self.anti_affinity);
         spec.stop_signal = self.stop_signal.or(spec.stop_signal);
         spec.stop_grace_ms = self.stop_grace.unwrap_or(spec.stop_grace_ms);
+        let EntryArgs { init_hook, init_timeout, pre_start_hook, pre_start_timeout } = self.entry;
+        spec.init = hook("init", spec.init, init_hook, init_timeout, 600_000)?;
+        spec.pre_start = hook("pre-start", spec.pre_start, pre_start_hook, pre_start_timeout, 60_000)?;
+        spec.privileged = self.privileged.unwrap_or(spec.privileged);
+        spec.privileged_insisted = self.privileged_insist.unwrap_or(spec.privileged_insisted);
         Ok(spec)
+    }
+}
+
+fn pid_refused(mode: &str) -> String {
+    format!(
+        "--pid {mode} is refused: each instance has a pid namespace of its own, whose PID 1 is the guard that ends all of it at the lease's deadline; \
+         processes in another namespace would outlive that and write on. To look inside, use `docker exec`, or `berth logs`"
+    )
+}
+
+/// A hook with what was given changed.
+fn hook(name: &str, now: Option<Hook>, command: Option<String>, timeout_ms: Option<u64>, default_ms: u64) -> Result<Option<Hook>, Failure> {
+    let command = command.as_deref().map(health::command).transpose().map_err(|e| Failure::Usage(format!("--{name}-hook {e}")))?;
+    match (now, command) {
+        (Some(now), command) => {
+            Ok(Some(Hook { command: command.unwrap_or(now.command), timeout_ms: timeout_ms.unwrap_or(now.timeout_ms) }))
+        }
+        (None, Some(command)) => Ok(Some(Hook { command, timeout_ms: timeout_ms.unwrap_or(default_ms) })),
+        (None, None) if timeout_ms.is_some() => Err(Failure::Usage(format!("there is no {name} hook to tune: give --{name}-hook as well"))),
+        (None, None) => Ok(None),
     }
 }
 

@@ -9,9 +9,10 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::DockerRuntime;
 use super::call_error::CallError;
 use super::engine::CALL_LIMIT;
+use super::guard::{self, ImageCommand};
 use super::labels::{container_name, labels_of};
 use crate::runtime::spec::{MountSpec, PortSpec};
-use crate::runtime::{InstanceSpec, RuntimeError};
+use crate::runtime::{InstanceSpec, RuntimeError, guarded};
 
 /// The engine counts CPUs in billionths, we in thousandths.
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -23,7 +24,9 @@ impl DockerRuntime {
             let reason = format!("it belongs to host {} of cluster {}, this is {}", spec.host, spec.cluster, self.owner.host);
             return Err(RuntimeError::Refused { instance: name, reason });
         }
-        let body = create_body(spec)?;
+        guarded::check(spec)?;
+        let image = self.image_command(spec, &name).await?;
+        let body = create_body(spec, &image)?;
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let call = self.engine.call(CALL_LIMIT, |docker| async move { docker.create_container(Some(options), body).await });
         let Err(error) = call.await else { return Ok(()) };
@@ -61,12 +64,12 @@ fn refusal(spec: &InstanceSpec, name: String, error: CallError) -> RuntimeError 
     }
 }
 
-fn create_body(spec: &InstanceSpec) -> Result<ContainerCreateBody, RuntimeError> {
+fn create_body(spec: &InstanceSpec, image: &ImageCommand) -> Result<ContainerCreateBody, RuntimeError> {
     let ports = spec.ports.iter().map(port_name).collect::<Result<Vec<_>, _>>()?;
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
-        // Only the command: the image's entry point stays.
-        cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
+        // With an entry point of its own a container takes neither that of the image nor the image's command: both are in these words.
+        entrypoint: Some(guard::entrypoint(spec, image)?),
         env: Some(environment(spec)?),
         labels: Some(labels_of(spec)),
         stop_signal: spec.stop_signal.clone(),
@@ -89,7 +92,7 @@ fn host_config(spec: &InstanceSpec) -> Result<HostConfig, RuntimeError> {
         memory,
         // Equal: no swap on top, so that the limit is the limit on every host.
         memory_swap: memory,
-        mounts: Some(spec.mounts.iter().map(bind_mount).collect::<Result<_, _>>()?),
+        mounts: Some(spec.mounts.iter().chain(&guard::mounts(&spec.guard)).map(bind_mount).collect::<Result<_, _>>()?),
         port_bindings: (!bindings.is_empty()).then_some(bindings),
         // A container that the engine restarts would run without anyone having looked at its lease.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
@@ -148,6 +151,7 @@ mod tests {
 
     use super::*;
     use crate::runtime::InstanceKey;
+    use crate::runtime::spec::GuardSpec;
 
     fn spec() -> InstanceSpec {
         InstanceSpec {
@@ -163,19 +167,38 @@ mod tests {
             cpu_millis: Some(1500),
             memory_bytes: Some(1 << 26),
             stop_signal: None,
+            guard: GuardSpec {
+                binary: "/run/berth/guard".into(),
+                page: "/run/berth/page".into(),
+                status: "/run/berth/status-1".into(),
+                init: None,
+                pre_start: None,
+            },
         }
     }
 
     #[test]
     fn the_body_carries_limits_and_bind_mounts_and_no_restart() {
-        let body = create_body(&spec()).unwrap();
-        assert_eq!(body.cmd, None, "an empty command keeps the image's");
+        let image = ImageCommand { entrypoint: vec!["/entry".to_owned()], cmd: vec!["serve".to_owned()] };
+        let body = create_body(&spec(), &image).unwrap();
+        assert_eq!(body.cmd, None, "it is in the entry point");
+        let words = body.entrypoint.unwrap();
+        assert_eq!(words[0], "/.berth/guard");
+        assert_eq!(words[words.len() - 3..], ["--", "/entry", "serve"].map(str::to_owned), "an empty command keeps the image's");
+        let own = InstanceSpec { command: vec!["mine".to_owned()], ..spec() };
+        let words = create_body(&own, &image).unwrap().entrypoint.unwrap();
+        assert_eq!(words[words.len() - 3..], ["--", "/entry", "mine"].map(str::to_owned), "only the command: the entry point stays");
+        let nothing = create_body(&spec(), &ImageCommand::default()).unwrap_err();
+        assert!(matches!(nothing, RuntimeError::InvalidSpec { what: "command", .. }), "{nothing}");
         assert_eq!(body.env.as_deref(), Some(["A=1=2".to_owned()].as_slice()));
         let host = body.host_config.unwrap();
         assert_eq!((host.nano_cpus, host.memory, host.memory_swap), (Some(1_500_000_000), Some(1 << 26), Some(1 << 26)));
         assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::NO));
         assert_eq!(host.binds, None, "binds would create a missing source");
-        let mount = host.mounts.unwrap().pop().unwrap();
+        let mounts = host.mounts.unwrap();
+        let berths: Vec<_> = mounts[1..].iter().map(|mount| (mount.target.as_deref().unwrap(), mount.read_only.unwrap())).collect();
+        assert_eq!(berths, [("/.berth/guard", true), ("/.berth/page", true), ("/.berth/status", false)]);
+        let mount = mounts[0].clone();
         assert_eq!((mount.typ, mount.read_only), (Some(MountType::BIND), Some(true)));
         assert_eq!(mount.bind_options, None);
         assert!(host.port_bindings.unwrap().contains_key("5432/tcp"));
@@ -196,7 +219,8 @@ mod tests {
         for (expected, spoil) in breaks {
             let mut spec = spec();
             spoil(&mut spec);
-            let error = create_body(&spec).unwrap_err();
+            let image = ImageCommand { entrypoint: vec![], cmd: vec!["serve".to_owned()] };
+            let error = create_body(&spec, &image).unwrap_err();
             assert!(matches!(&error, RuntimeError::InvalidSpec { what, .. } if *what == expected), "{error}");
         }
     }

@@ -2,7 +2,9 @@
 
 use bollard::models::ContainerInspectResponse;
 
+use super::guard::Guarded;
 use super::labels::Owner;
+use super::settings;
 use super::state::instance_state;
 use crate::runtime::{InstanceKey, InstanceState, Observed};
 
@@ -16,25 +18,32 @@ pub(super) struct Found {
     pub(super) paused: bool,
     /// Init of the container as the engine's pid namespace numbers it.
     pub(super) pid: Option<u32>,
+    pub(super) guard: Guarded,
     /// As set on the container or its image.
     pub(super) stop_signal: Option<String>,
+    /// Why it must not be started, by its settings.
+    pub(super) refused: Option<String>,
 }
 
 impl Found {
     /// `None`: not ours.
     pub(super) fn from_inspected(owner: &Owner, inspected: ContainerInspectResponse) -> Option<Self> {
+        let guard = Guarded::of(&inspected);
         let config = inspected.config?;
         let identity = owner.identify(&config.labels?)?;
         let state = inspected.state.as_ref();
+        let refused = settings::refusal(inspected.host_config.as_ref());
         let memory_bytes = inspected.host_config.as_ref().and_then(|host| host.memory);
         Some(Self {
             id: inspected.id?,
             key: identity.key,
             lease: identity.lease,
-            state: instance_state(state, memory_bytes),
+            state: guard.explain(instance_state(state, memory_bytes)),
+            guard,
             paused: state.and_then(|state| state.paused).unwrap_or(false),
             pid: state.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0),
             stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
+            refused,
         })
     }
 

@@ -3,7 +3,8 @@
 //! engine alone when the question is whether a process still lives.
 //!
 //! - `config`: [`DockerConfig`]. - `engine`: the connection, every call with a time limit. - `call_error`: how a call fails.
-//! - `labels`: whose container it is. - `create`: what to run, in the engine's words. - `state`, `found`: what the engine reports.
+//! - `labels`: whose container it is. - `create`: what to run, in the engine's words. - `guard`: the guard as its first process. - `state`, `found`: what the engine reports.
+//! - `settings`: what rules a start out.
 //! - `find`: one instance, or all. - `starts`, `start`: at most one start per instance. - `handle`: killing without the engine.
 //! - `liveness`: is it gone. - `stop`: stop, kill, remove. - `exec`, `logs`, `events` (with
 //!   `engine_time`). - `probe`: can this host run us.
@@ -17,12 +18,14 @@ mod events;
 mod exec;
 mod find;
 mod found;
+mod guard;
 mod handle;
 mod handles;
 mod labels;
 mod liveness;
 mod logs;
 mod probe;
+mod settings;
 mod start;
 mod starts;
 mod state;
@@ -35,7 +38,7 @@ use futures::stream::BoxStream;
 
 pub use config::DockerConfig;
 
-use super::{ExecOutput, InstanceKey, InstanceSpec, KillHandle, LogChunk, LogOptions, Observed, Runtime, RuntimeError};
+use super::{ExecOutput, InstanceKey, InstanceSpec, KillAhead, KillHandle, LogChunk, LogOptions, Observed, Runtime, RuntimeError};
 use engine::Engine;
 use events::Events;
 use handles::Handles;
@@ -95,6 +98,12 @@ impl Runtime for DockerRuntime {
 
     async fn kill_handle(&self, key: &InstanceKey) -> Result<Option<KillHandle>, RuntimeError> {
         self.running_handle(key).await
+    }
+
+    async fn kill_ahead(&self, key: &InstanceKey) -> Result<Vec<KillAhead>, RuntimeError> {
+        // The engine chooses the folder at start; the id is in its name however it does.
+        let found = self.find(key, engine::CALL_LIMIT).await?;
+        Ok(found.map(|found| KillAhead::GroupNamed(found.id)).into_iter().collect())
     }
 
     async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<(), RuntimeError> {

@@ -8,12 +8,16 @@ use super::call_error::{CallError, millis};
 use super::engine::{CALL_LIMIT, KILL_CALL_LIMIT};
 use super::found::Found;
 use super::handle::{self, HandleError};
+use crate::runtime::guarded;
 use crate::runtime::{InstanceKey, InstanceState, KillHandle, RuntimeError};
 
 /// How long a caller waits for the engine to start something.
 const START_WAIT: Duration = Duration::from_secs(30);
 /// How long the engine may take to notice that a container has ended.
 const NOTICE_LIMIT: Duration = Duration::from_secs(3);
+/// How long, and how often looked, until a guard has said that the command runs: 2 s.
+const WORD_LOOKS: u32 = 400;
+const WORD_LOOK_EVERY: Duration = Duration::from_millis(5);
 const NOTICE_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl DockerRuntime {
@@ -27,7 +31,10 @@ impl DockerRuntime {
                     InstanceState::Exited { reason, .. } => {
                         return Err(refused(key, &format!("an exited instance is never started again ({reason})")));
                     }
-                    InstanceState::Created => self.starts.send(&self.engine, key, &found.id),
+                    InstanceState::Created => match &found.refused {
+                        Some(reason) => return Err(refused(key, reason)),
+                        None => self.starts.send(&self.engine, key, &found.id),
+                    },
                 }
             }
         };
@@ -38,6 +45,7 @@ impl DockerRuntime {
             return Err(error.into_runtime("start", &key.instance_name()));
         }
         let found = self.find(key, CALL_LIMIT).await?.ok_or_else(|| refused(key, "it was removed while it started"))?;
+        let found = self.after_the_guards_first_word(key, found).await?;
         self.handle_after_start(key, found).await
     }
 
@@ -56,6 +64,28 @@ impl DockerRuntime {
         }
         let reason = format!("dockerd still works on its start after {} ms more, so it may yet run: try again", millis(limit));
         Err(RuntimeError::Refused { instance: key.instance_name(), reason })
+    }
+
+    /// The engine calls a container started that has only its guard: the command's start is known a moment later. A guard that says nothing does not
+    /// hold up the caller, who has the instance to kill.
+    async fn after_the_guards_first_word(&self, key: &InstanceKey, mut found: Found) -> Result<Found, RuntimeError> {
+        for _ in 0..WORD_LOOKS {
+            let Some(phase) = found.guard.phase() else { return Ok(found) };
+            if guarded::has_begun(phase) {
+                return Ok(found);
+            }
+            if !guarded::is_beginning(phase) || !found.running() {
+                break;
+            }
+            tokio::time::sleep(WORD_LOOK_EVERY).await;
+        }
+        if self.noticed_end(key).await? {
+            found = self.find(key, CALL_LIMIT).await?.ok_or_else(|| refused(key, "it was removed while it started"))?;
+            if let InstanceState::Exited { reason, .. } = &found.state {
+                return Err(refused(key, reason));
+            }
+        }
+        Ok(found)
     }
 
     async fn handle_after_start(&self, key: &InstanceKey, found: Found) -> Result<KillHandle, RuntimeError> {

@@ -78,6 +78,16 @@ pub(super) struct Groups {
     pub limits_v1: Vec<PathBuf>,
 }
 
+/// The name of the folder that holds an executor's groups.
+pub(super) fn scope(cluster: &str, host: &str) -> String {
+    format!("{cluster}-{host}")
+}
+
+/// Where [`create`] makes the group of `instance`; `None`: nowhere on this machine.
+pub(super) fn of_instance(hierarchies: &Hierarchies, scope: &str, instance: &str) -> Option<PathBuf> {
+    hierarchies.unified.as_ref().map(|unified| unified.join("berth").join(plain(scope)).join(instance))
+}
+
 /// Makes the groups of `instance` with its limits. `scope` is `<cluster>-<host>`. Limits that nothing here enforces are left out.
 ///
 /// # Errors

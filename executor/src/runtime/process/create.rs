@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::folder::{InstanceFolder, Phase};
 use super::record::{Started, sync_parent};
 use super::{NAME, Shared, cgroup, io_error, procfs, signals};
+use crate::runtime::guarded;
 use crate::runtime::{InstanceKey, InstanceSpec, InstanceState, Observed, RuntimeError};
 
 /// Longest folder name that every file system takes, with room for what is appended while it comes and goes.
@@ -80,6 +81,7 @@ fn check(shared: &Shared, spec: &InstanceSpec) -> Result<(), RuntimeError> {
     if spec.environment.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
         return invalid("environment", "a variable's name must not be empty or contain = or NUL".to_owned());
     }
+    guarded::check(spec)?;
     if let Some(signal) = spec.stop_signal.as_deref().filter(|signal| signals::parse(signal).is_none()) {
         return invalid("stop signal", format!("{signal} is no signal that the process runtime can send: use a name such as SIGTERM"));
     }

@@ -3,7 +3,7 @@
 //! has ended while a process of it may live.
 //!
 //! ```text
-//! executor ──spawns──▶ berth shim run ──▶ berth shim init (PID 1 of the instance) ──▶ the command
+//! executor ──spawns──▶ berth shim run ──▶ berth shim init, which becomes the guard (PID 1 of the instance) ──▶ the command
 //!    ▲                    │ own session, outside of the instance: takes the output, writes the end down
 //!    └── instance folder ◀┘ the only thing both sides share: either may be killed and started again
 //! ```
@@ -18,7 +18,7 @@
 //! | `spec.json` | executor | what to run; there before the folder has its name |
 //! | `plan.json` | executor | isolation and control groups |
 //! | `started.json` | shim | the one right to start it (exclusive create); without a shim: closed before it was started |
-//! | `running.json` | shim | first process and command: pid and start ticks |
+//! | `running.json` | shim | first process: pid and start ticks |
 //! | `exit.json` | shim, else executor | code and reason; the instance is over |
 //! | `log/<number>` | shim | output, see `log_writer`; at most [`LOG_BYTES`] |
 //! | `shim.log` | shim | its own complaints |
@@ -62,7 +62,7 @@ pub use entry::{SHIM_COMMAND, shim_main};
 pub use isolation::{Enforcement, EnforcementLine, Isolation};
 pub use log_writer::LOG_BYTES;
 
-use super::{ExecOutput, InstanceKey, InstanceSpec, KillHandle, LogChunk, LogOptions, Observed, Runtime, RuntimeError};
+use super::{ExecOutput, InstanceKey, InstanceSpec, KillAhead, KillHandle, LogChunk, LogOptions, Observed, Runtime, RuntimeError};
 use cgroup::Hierarchies;
 use folder::InstanceFolder;
 
@@ -222,6 +222,12 @@ impl Runtime for ProcessRuntime {
 
     async fn kill_handle(&self, key: &InstanceKey) -> Result<Option<KillHandle>, RuntimeError> {
         self.running_handle(key).await
+    }
+
+    async fn kill_ahead(&self, key: &InstanceKey) -> Result<Vec<KillAhead>, RuntimeError> {
+        let config = &self.shared.config;
+        let group = cgroup::of_instance(&self.shared.hierarchies, &cgroup::scope(&config.cluster, &config.host), &key.instance_name());
+        Ok(group.map(KillAhead::Group).into_iter().collect())
     }
 
     async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<(), RuntimeError> {

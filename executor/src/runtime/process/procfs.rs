@@ -33,17 +33,6 @@ pub(super) fn children_of(parent: u32) -> io::Result<Vec<u32>> {
     Ok(children)
 }
 
-/// The child of `parent` that has the number `inner` in the innermost pid namespace.
-pub(super) fn child_by_inner_pid(parent: u32, inner: u32) -> io::Result<Option<Process>> {
-    for pid in children_of(parent)? {
-        let innermost = status_field(pid, "NSpid:").and_then(|value| value.split_whitespace().last()?.parse().ok());
-        if innermost == Some(inner) {
-            return process(pid);
-        }
-    }
-    Ok(None)
-}
-
 fn status_field(pid: u32, name: &str) -> Option<String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
@@ -59,7 +48,6 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let own = std::process::id();
         assert!(children_of(own).unwrap().contains(&child.id()));
-        assert_eq!(child_by_inner_pid(own, child.id()).unwrap().map(|process| process.pid), Some(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!children_of(own).unwrap().contains(&child.id()));

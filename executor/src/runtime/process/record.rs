@@ -71,7 +71,7 @@ pub(super) struct Started {
 pub(super) struct Running {
     /// First process of the instance, as the host sees it.
     pub init: Process,
-    /// The command; gets the stop signal.
+    /// The command, of an instance from before there were guards; else the first process is the guard, which hands signals on.
     pub command: Option<Process>,
 }
 

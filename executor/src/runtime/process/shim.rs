@@ -4,24 +4,30 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use berth_guard::status::{self, Phase};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open};
 
 use super::folder::InstanceFolder;
 use super::log_writer::LogWriter;
-use super::record::{Exit, Plan, Process, Running, Started};
+use super::record::{Exit, Plan, Running, Started};
 use super::{cgroup, procfs, signals};
+use crate::runtime::{InstanceSpec, guarded};
 
 /// Exit code of an instance that could not be started at all (Docker's).
 const NOT_STARTED: i32 = 125;
+/// Exit code of an instance whose first process was killed.
+const KILLED: i32 = 137;
+/// How often the guard's status is looked at until it has begun.
+const STATUS_LOOK: Duration = Duration::from_millis(2);
 /// How long the next output of a dead instance is waited for, where somebody outside holds its pipes and they do not end.
 const DRAIN_WAIT: Duration = Duration::from_millis(100);
 /// How often, at most: more than fit into two pipes.
@@ -46,7 +52,7 @@ pub(super) fn run(folder: &OsStr, id: &OsStr) -> io::Result<()> {
     }
 
     let mut log = LogWriter::new(folder.log());
-    let (exit, told) = match hold(&folder, &plan, &mut log) {
+    let (exit, told) = match hold(&folder, &plan, &stored.spec, &mut log) {
         Ok(end) => end,
         Err(error) => (Exit { code: NOT_STARTED, reason: format!("not started: {error}") }, false),
     };
@@ -59,41 +65,44 @@ pub(super) fn run(folder: &OsStr, id: &OsStr) -> io::Result<()> {
 }
 
 /// Everything between the claim and the end. The flag: whether the executor was told that it runs.
-fn hold(folder: &InstanceFolder, plan: &Plan, log: &mut LogWriter) -> io::Result<(Exit, bool)> {
+fn hold(folder: &InstanceFolder, plan: &Plan, spec: &InstanceSpec, log: &mut LogWriter) -> io::Result<(Exit, bool)> {
     let (stdout, stdout_end) = io::pipe()?;
     let (stderr, stderr_end) = io::pipe()?;
     let (mut control, control_end) = UnixStream::pair()?;
     plan.isolation.enter()?;
     let mut init = spawn_init(folder.path(), control_end.into(), stdout_end.into(), stderr_end.into())?;
+    let death = pidfd_open(Pid::from_child(&init), PidfdFlags::empty())?;
 
-    let mut instance = Instance { folder, plan, running: None, told: false, last_words: vec![] };
+    let mut instance = Instance { plan, spec, told: false, last_words: vec![] };
     if let Some(process) = procfs::process(init.id())? {
-        let running = Running { init: process, command: None };
-        // Durable before the command exists: whoever finds this folder can kill what is about to run.
-        folder.write_running(&running)?;
-        instance.running = Some(running);
+        // Durable before the command exists: whoever finds this folder can kill what is about to run. The guard, which this process becomes, hands
+        // signals on, so its number is all that a stop needs.
+        folder.write_running(&Running { init: process, command: None })?;
         // A first process that is dead already is noticed below.
         let _ = control.write_all(b"g");
     }
-    let mut streams = [Some(stdout), Some(stderr)];
-    let mut control = Some(control);
-    while control.is_some() {
-        if let Err(error) = pump(&mut streams, &mut control, log, &mut instance, None) {
+    let mut open = Open { streams: [Some(stdout), Some(stderr)], control: Some(control), death: Some(death) };
+    while open.death.is_some() {
+        // The guard tells by its status file, which wakes nobody.
+        let at_most = if instance.told { None } else { Some(STATUS_LOOK) };
+        if let Err(error) = open.pump(log, &mut instance, at_most) {
             eprintln!("berth shim: cannot watch the instance any more, killing it: {error}");
             init.kill()?;
             break;
         }
+        instance.look();
     }
     let status = init.wait()?;
     if !plan.isolation.has_pid_namespace() {
         hunt_down_leftovers()?;
     }
+    open.death = None;
     for _ in 0..DRAIN_ROUNDS {
-        if streams.iter().all(Option::is_none) || !pump(&mut streams, &mut control, log, &mut instance, Some(DRAIN_WAIT))? {
+        if open.streams.iter().all(Option::is_none) || !open.pump(log, &mut instance, Some(DRAIN_WAIT))? {
             break;
         }
     }
-    Ok((instance.end(status.code()), instance.told))
+    Ok((instance.end(status), instance.told))
 }
 
 fn spawn_init(folder: &Path, control: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Child> {
@@ -110,115 +119,103 @@ fn spawn_init(folder: &Path, control: OwnedFd, stdout: OwnedFd, stderr: OwnedFd)
 }
 
 struct Instance<'a> {
-    folder: &'a InstanceFolder,
     plan: &'a Plan,
-    running: Option<Running>,
+    spec: &'a InstanceSpec,
     told: bool,
-    /// What init has said so far and not been understood yet.
+    /// What init said: only ever why it could not become the guard.
     last_words: Vec<u8>,
 }
 
 impl Instance<'_> {
-    /// Takes complete lines from init; the last one, about its end, stays for [`Self::end`].
-    fn hear(&mut self, said: &[u8]) {
-        self.last_words.extend_from_slice(said);
-        let text = String::from_utf8_lossy(&self.last_words).into_owned();
-        let Some((line, rest)) = text.split_once('\n') else { return };
-        let Some(inner) = line.strip_prefix("running ").and_then(|pid| pid.parse().ok()) else { return };
-        self.last_words = rest.as_bytes().to_vec();
-        if let Err(error) = self.note_command(inner) {
-            // It can be killed all the same, only not stopped gently.
-            eprintln!("berth shim: the command's pid is not noted: {error}");
+    fn phase(&self) -> Option<Phase> {
+        status::read(&self.spec.guard.status).ok().flatten()
+    }
+
+    /// Tells the executor as soon as the guard has begun.
+    fn look(&mut self) {
+        if !self.told && self.phase().is_some_and(guarded::has_begun) {
+            self.told = true;
+            reply("running");
         }
-        self.told = true;
-        reply("running");
     }
 
-    fn note_command(&mut self, inner: u32) -> io::Result<()> {
-        let Some(running) = &mut self.running else { return Ok(()) };
-        running.command = find_command(self.plan, running.init, inner)?;
-        self.folder.write_running(running)
-    }
-
-    fn end(&self, init_code: Option<i32>) -> Exit {
-        let out_of_memory = cgroup::ran_out_of_memory(self.plan);
+    fn end(&self, status: ExitStatus) -> Exit {
+        let memory = if cgroup::ran_out_of_memory(self.plan) { "out of memory: " } else { "" };
         let said = String::from_utf8_lossy(&self.last_words);
         let words: Vec<&str> = said.trim_end().splitn(3, ' ').collect();
-        let number = words.get(1).and_then(|number| number.parse().ok());
-        match (words.first(), number) {
-            (Some(&"exited"), Some(code)) => Exit { code, reason: format!("exited with code {code}") },
-            (Some(&"signalled"), Some(signal)) => {
-                let memory = if out_of_memory { "out of memory: " } else { "" };
-                Exit { code: 128 + signal, reason: format!("{memory}killed by {}", signals::describe(signal)) }
-            }
-            (Some(&"failed"), Some(code)) => Exit { code, reason: words.get(2).copied().unwrap_or("not started").to_owned() },
-            (_, _) if out_of_memory => Exit { code: 137, reason: "out of memory: killed with all its processes".to_owned() },
-            (_, _) if init_code.is_none() => Exit { code: 137, reason: "killed with all its processes".to_owned() },
-            (_, _) => Exit { code: NOT_STARTED, reason: format!("its first process ended with {init_code:?} and did not say why") },
+        if let (Some(&"failed"), Some(code)) = (words.first(), words.get(1).and_then(|number| number.parse().ok())) {
+            return Exit { code, reason: words.get(2).copied().unwrap_or("not started").to_owned() };
         }
+        let Some(code) = status.code() else {
+            return Exit { code: KILLED, reason: format!("{memory}killed with all its processes") };
+        };
+        let program = self.spec.command.first().map_or("", String::as_str);
+        let reason = match self.phase() {
+            Some(Phase::Killed(signal)) if code == 128 + i32::from(signal) => {
+                format!("{memory}killed by {}", signals::describe(signal.into()))
+            }
+            Some(phase) => guarded::own_end(phase, code, program).unwrap_or_else(|| format!("exited with code {code}")),
+            None => format!("exited with code {code}"),
+        };
+        Exit { code, reason }
     }
 }
 
-fn find_command(plan: &Plan, init: Process, inner: u32) -> io::Result<Option<Process>> {
-    if plan.isolation.has_pid_namespace() { procfs::child_by_inner_pid(init.pid, inner) } else { procfs::process(inner) }
+/// What the shim listens to; each becomes `None` when it has ended.
+struct Open {
+    streams: [Option<io::PipeReader>; 2],
+    control: Option<UnixStream>,
+    /// Readable when the first process is dead.
+    death: Option<OwnedFd>,
 }
 
-/// Waits until one of the streams has something, and takes it; whether there was something. A stream that ended becomes `None`.
-fn pump(
-    streams: &mut [Option<io::PipeReader>; 2],
-    control: &mut Option<UnixStream>,
-    log: &mut LogWriter,
-    instance: &mut Instance<'_>,
-    at_most: Option<Duration>,
-) -> io::Result<bool> {
-    let ready = wait_ready(streams, control.as_ref(), at_most)?;
-    let mut buffer = [0; 64 << 10];
-    for (index, stream) in streams.iter_mut().enumerate() {
-        if let Some(reader) = stream.as_mut().filter(|_| ready[index]) {
+impl Open {
+    /// Waits until one of them has something, and takes it; whether there was something.
+    fn pump(&mut self, log: &mut LogWriter, instance: &mut Instance<'_>, at_most: Option<Duration>) -> io::Result<bool> {
+        let ready = self.wait_ready(at_most)?;
+        let mut buffer = [0; 64 << 10];
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            if let Some(reader) = stream.as_mut().filter(|_| ready[index]) {
+                match reader.read(&mut buffer) {
+                    Ok(0) => *stream = None,
+                    Ok(count) => log.push(index == 1, &buffer[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => *stream = None,
+                }
+            }
+        }
+        if let Some(reader) = self.control.as_mut().filter(|_| ready[2]) {
             match reader.read(&mut buffer) {
-                Ok(0) => *stream = None,
-                Ok(count) => log.push(index == 1, &buffer[..count]),
+                Ok(0) => self.control = None,
+                Ok(count) => instance.last_words.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => *stream = None,
+                // The other end was closed with our word unread.
+                Err(_) => self.control = None,
             }
         }
-    }
-    if let Some(reader) = control.as_mut().filter(|_| ready[2]) {
-        match reader.read(&mut buffer) {
-            Ok(0) => *control = None,
-            Ok(count) => instance.hear(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The other end was closed with our word unread.
-            Err(_) => *control = None,
+        if ready[3] {
+            self.death = None;
         }
+        Ok(ready.contains(&true))
     }
-    Ok(ready.contains(&true))
-}
 
-fn wait_ready(streams: &[Option<io::PipeReader>; 2], control: Option<&UnixStream>, at_most: Option<Duration>) -> io::Result<[bool; 3]> {
-    let mut fds = vec![];
-    let mut which = vec![];
-    for (index, stream) in streams.iter().enumerate() {
-        if let Some(stream) = stream {
-            fds.push(PollFd::new(stream, PollFlags::IN));
-            which.push(index);
+    fn wait_ready(&self, at_most: Option<Duration>) -> io::Result<[bool; 4]> {
+        let streams = self.streams.iter().map(|stream| stream.as_ref().map(AsFd::as_fd));
+        let others = [self.control.as_ref().map(AsFd::as_fd), self.death.as_ref().map(AsFd::as_fd)];
+        let open: Vec<_> = streams.chain(others).enumerate().filter_map(|(index, fd)| Some((index, fd?))).collect();
+        let mut fds: Vec<_> = open.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let timeout = at_most.map(|at_most| Timespec { tv_sec: 0, tv_nsec: i64::from(at_most.subsec_nanos()) });
+        let mut ready = [false; 4];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(ready),
+            Err(error) => return Err(error.into()),
         }
+        for (fd, (index, _)) in fds.iter().zip(&open) {
+            ready[*index] = !fd.revents().is_empty();
+        }
+        Ok(ready)
     }
-    if let Some(control) = control {
-        fds.push(PollFd::new(control, PollFlags::IN));
-        which.push(2);
-    }
-    let timeout = at_most.map(|at_most| Timespec { tv_sec: 0, tv_nsec: i64::from(at_most.subsec_nanos()) });
-    let mut ready = [false; 3];
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) => {}
-        Err(Errno::INTR) => return Ok(ready),
-        Err(error) => return Err(error.into()),
-    }
-    for (fd, index) in fds.iter().zip(which) {
-        ready[index] = !fd.revents().is_empty();
-    }
-    Ok(ready)
 }
 
 /// Without a pid namespace: everything that outlived init has become the shim's own child (it is a subreaper) and is killed,

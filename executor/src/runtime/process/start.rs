@@ -86,7 +86,7 @@ fn prepare(shared: &Shared, folder: &InstanceFolder) -> io::Result<Stored> {
     let stored = folder.stored()?;
     let spec = &stored.spec;
     let limits = Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes };
-    let scope = format!("{}-{}", shared.config.cluster, shared.config.host);
+    let scope = cgroup::scope(&shared.config.cluster, &shared.config.host);
     let groups = cgroup::create(&shared.hierarchies, &scope, &spec.key.instance_name(), limits)?;
     let enforcement = &shared.enforcement;
     let unenforced = [

@@ -27,10 +27,9 @@ impl ProcessRuntime {
         let Some(Phase::Running(_, running)) = self.phase(key).await? else { return self.kill_instance(key).await };
         let stored = self.shared.folder(key).stored().map_err(io_error("stop", key))?;
         let signal = stored.spec.stop_signal.as_deref().and_then(signals::parse).unwrap_or(Signal::TERM);
-        let sent = match running.command {
-            Some(Process { pid, start_ticks }) => kill::signal(pid, start_ticks, signal).map_err(io_error("stop", key))?,
-            None => false,
-        };
+        // The guard hands it on; an instance from before there were guards has its command noted.
+        let Process { pid, start_ticks } = running.command.unwrap_or(running.init);
+        let sent = kill::signal(pid, start_ticks, signal).map_err(io_error("stop", key))?;
         if sent && let Ok(ended) = tokio::time::timeout(grace, self.ended(key)).await {
             return ended;
         }
