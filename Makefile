@@ -4,7 +4,7 @@
 
 CARGO := cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo build test verify fix clean setup-build setup-test
+.PHONY: help demo build test compare fence-report verify fix clean setup-build setup-test
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,6 +17,14 @@ build: setup-build ## the binary, target/debug/berth
 
 test: setup-test ## every test, end-to-end ones included; ARGS="name" picks some
 	@.ci/test $(ARGS)
+
+compare: setup-test ## Berth against Docker Swarm, same faults, same hosts (40 minutes, as root); writes docs/comparison.md
+	$(CARGO) build --locked --workspace --bins
+	target/debug/berth-jepsen compare $(ARGS)
+
+fence-report: setup-test ## every fault against every storage, judged by what was written (50 minutes, as root); ARGS="--scenario frozen --driver image"
+	$(CARGO) build --locked --workspace --bins
+	target/debug/berth-jepsen fence-report $(ARGS)
 
 verify: setup-build ## all checks but the tests; changes nothing
 	$(CARGO) fmt --all --check

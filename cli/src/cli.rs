@@ -109,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo(&cli.global, &args),
         #[cfg(all(feature = "server", feature = "executor"))]
         Command::Witness(args) => crate::daemon::end(crate::demo::witness::run(&args)),
+        #[cfg(feature = "executor")]
+        Command::Lease(LeaseCommand::Run(args)) => crate::noun::lease_run::main(*args),
         command => client(&cli.global, command),
     }
 }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use berth_state::command::{Keepalive, ObservedInstance, OpenSession, Order};
 use berth_state::ids::{ClusterId, HostId, Incarnation, LeaseId, RequestId, SessionId, Token};
 use berth_state::noun::host::HostSpec;
-use berth_state::noun::lease::Exit;
+use berth_state::noun::lease::{Exit, Lease};
+use berth_state::noun::volume::Volume;
 use berth_state::outcome::{KeepaliveAnswer, Made};
 use berth_state::rejection::Rejection;
 use futures::stream::BoxStream;
@@ -88,6 +89,19 @@ pub struct ProposeRequest {
     pub order: Order,
 }
 
+/// Who has a volume, and when somebody else may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhyAnswer {
+    pub volume: Option<Volume>,
+    /// The un-ended lease that holds it.
+    pub holder: Option<Lease>,
+    /// After which a takeover can be safe if the holder stays silent; `None`: time alone never makes it so.
+    pub earliest_takeover_ms: Option<u64>,
+    /// What the promise of one writer stands on, by number.
+    pub rung: Option<u32>,
+    pub promise: Vec<String>,
+}
+
 /// What the control plane asks of a log channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOrder {
@@ -130,6 +144,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Repeated with the same request id until it is answered, or the answer can only be "unknown".
     async fn propose(&self, request: ProposeRequest) -> Result<Made, LinkError>;
+
+    /// What the leader knows of the volume of this name; `None`: there is none.
+    async fn why(&self, cluster: ClusterId, name: &str) -> Result<Option<WhyAnswer>, LinkError>;
 
     /// The channel names its session first.
     async fn log_channel(

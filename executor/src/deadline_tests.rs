@@ -178,3 +178,49 @@ fn a_start_needs_time_to_spare() {
     assert!(book.may_start(T1, at(HOLD * 3 / 4 - 1)));
     assert!(!book.may_start(T1, at(HOLD * 3 / 4)));
 }
+
+#[test]
+fn a_lease_without_end_has_no_deadline_from_its_first_live_on_and_no_right_before() {
+    let mut book = book();
+    book.without_end(T1);
+    send(&mut book, 1, 0);
+    assert_eq!(book.right(T1), Right::Never, "its volumes being fenced later is no answer");
+    assert!(!book.may_act(T1, at(0)) && !book.may_start(T1, at(0)));
+    book.answer(&live(1));
+    assert_eq!(book.right(T1), Right::Open);
+    assert_eq!(book.expire(at(1_000_000_000)), vec![]);
+    assert!(book.may_act(T1, at(1_000_000_000)) && book.may_start(T1, at(1_000_000_000)));
+    assert!(!book.is_over(T1, at(1_000_000_000)));
+}
+
+#[test]
+fn a_lease_that_turns_out_to_have_no_end_loses_its_deadline_only_after_a_live_of_this_process() {
+    let mut book = book();
+    send(&mut book, 1, 0);
+    book.answer(&live(1));
+    book.without_end(T1);
+    assert_eq!(book.right(T1), Right::Open);
+    // Adopted: it keeps the deadline it had until an answer comes.
+    book.adopt(T2, at(500));
+    book.without_end(T2);
+    assert_eq!(book.right(T2), Right::Until(at(500)));
+    assert_eq!(book.expire(at(500)), vec![T2]);
+}
+
+#[test]
+fn a_right_without_end_is_lost_by_word_and_never_revived() {
+    let mut book = book();
+    book.adopt_open(T1);
+    assert_eq!(book.right(T1), Right::Open);
+    assert!(!book.may_act(T1, at(0)), "what runs goes on, but nothing new begins before a Live of this process");
+    send(&mut book, 1, 0);
+    book.answer(&heard(1, vec![(T1, LeaseVerdict::Gone(GoneReason::Closing))]));
+    assert_eq!(book.right(T1), Right::Over(Lost::Gone(GoneReason::Closing)));
+    book.without_end(T1);
+    send(&mut book, 2, 1);
+    book.answer(&live(2));
+    assert_eq!(book.right(T1), Right::Over(Lost::Gone(GoneReason::Closing)));
+    book.retire(T1);
+    book.without_end(T1);
+    assert_eq!(book.right(T1), Right::Over(Lost::Released));
+}

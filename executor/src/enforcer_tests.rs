@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use berth_guard::page::Deadline;
 use berth_state::ids::{Seq, SessionId};
 use berth_state::outcome::{KeepaliveAnswer, LeaseVerdict, SessionVerdict};
 
@@ -103,4 +104,60 @@ fn the_default_margin_covers_poll_and_kill() {
     println!("killed {late} ms after the deadline");
     assert!(clock.now() >= deadline, "killed before its deadline");
     assert!(late < crate::DEFAULT_MARGIN_MS, "{late} ms");
+}
+
+/// A page of token `T` that the enforcer follows, and a guard's view of it.
+fn followed(enforcer: &Enforcer, run: &std::path::Path) -> berth_guard::page::PageReader {
+    let boot = crate::ledger::boot_id().unwrap();
+    let pages = crate::pages::Pages::new(run, boot).unwrap();
+    enforcer.follow(T, pages.make(T).unwrap());
+    berth_guard::page::PageReader::open(&pages.page(T), T.0).unwrap()
+}
+
+#[tokio::test]
+async fn a_page_says_what_the_book_says_at_every_change() {
+    let (enforcer, _, clock, _) = setup().await;
+    let run = tempfile::tempdir().unwrap();
+    let page = followed(&enforcer, run.path());
+    assert_eq!(page.deadline(), Deadline::Over, "no right yet");
+    let renew = |seq: u64| {
+        enforcer.book(|book| {
+            book.begin_session(SessionId(1));
+            book.sent(Seq(seq), clock.now(), &BTreeSet::from([T]));
+            let verdict = SessionVerdict::Heard { ttl_ms: 10_000, leases: vec![(T, LeaseVerdict::Live { ttl_ms: 10_000 })] };
+            book.answer(&KeepaliveAnswer { session: SessionId(1), seq: Seq(seq), verdict })
+        })
+    };
+    renew(1);
+    assert_eq!(page.deadline(), Deadline::At(9_000_000_000));
+    clock.advance_ms(100);
+    renew(2);
+    assert_eq!(page.deadline(), Deadline::At(9_100_000_000));
+    enforcer.book(|book| book.lose(T, Lost::SessionGone));
+    assert_eq!(page.deadline(), Deadline::Over, "lost: at once");
+    renew(3);
+    assert_eq!(page.deadline(), Deadline::Over);
+}
+
+#[tokio::test]
+async fn a_page_is_over_when_the_enforcer_sees_its_deadline_and_none_where_there_is_no_end() {
+    let (enforcer, _, clock, _) = setup().await;
+    let run = tempfile::tempdir().unwrap();
+    enforcer.book(|book| book.adopt(T, HolderTime(0).plus_ms(100)));
+    let page = followed(&enforcer, run.path());
+    assert_eq!(page.deadline(), Deadline::At(100_000_000));
+    clock.advance_ms(100);
+    enforcer.tick();
+    assert_eq!(page.deadline(), Deadline::Over);
+
+    let (enforcer, _, clock, handle) = setup().await;
+    let run = tempfile::tempdir().unwrap();
+    enforcer.book(|book| book.adopt_open(T));
+    let page = followed(&enforcer, run.path());
+    assert!(enforcer.register(T, key(), handle));
+    clock.advance_ms(1_000_000);
+    enforcer.tick();
+    assert_eq!(page.deadline(), Deadline::None);
+    enforcer.book(|book| book.lose(T, Lost::LedgerFailed));
+    assert_eq!(page.deadline(), Deadline::Over);
 }

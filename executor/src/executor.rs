@@ -21,6 +21,7 @@ use crate::deadline::Lost;
 use crate::enforcer::{Enforcer, EnforcerThread, Killer, SystemKiller};
 use crate::error::ExecutorError;
 use crate::event::{EVENTS, Statuses};
+use crate::external::{self, External, ExternalConfig, ExternalParts};
 use crate::heartbeats::Suspicions;
 use crate::hostguard::{HostGuardClient, HostGuardConfig, WatchdogConfig};
 use crate::ledger::{self, Ledger, LedgerState};
@@ -67,6 +68,8 @@ pub struct ExecutorConfig {
     pub host_guard: bool,
     /// The hardware watchdog that the host guard pets.
     pub watchdog: Option<WatchdogConfig>,
+    /// Leases for what others start.
+    pub external: ExternalConfig,
 }
 
 impl ExecutorConfig {
@@ -129,6 +132,7 @@ pub struct Executor {
     context: Arc<Context>,
     session: watch::Sender<Option<Current>>,
     statuses: watch::Sender<Statuses>,
+    external: Option<Arc<External>>,
 }
 
 /// Looks into a running executor. A cheap clone.
@@ -165,6 +169,19 @@ impl Executor {
         let enforcer = Enforcer::new(Arc::clone(&deps.clock), deps.killer, config.margin_ms);
         let (session, current) = watch::channel(None);
         let (statuses, seen) = watch::channel(Statuses::new());
+        let external = config.external.is_on().then(|| {
+            Arc::new(External::new(ExternalParts {
+                host: config.host.clone(),
+                run: config.run.clone(),
+                data: config.data.clone(),
+                docker_socket: config.docker_socket.clone(),
+                ledger: ledger.clone(),
+                clock: Arc::clone(&deps.clock),
+                enforcer: enforcer.clone(),
+                host_guard: host_guard.clone(),
+            }))
+        });
+        let as_runtime = external.clone().map(|external| external as Arc<dyn crate::runtime::Runtime>);
         let context = Context {
             host: config.host.clone(),
             clock: deps.clock,
@@ -172,7 +189,7 @@ impl Executor {
             control: deps.control,
             enforcer,
             ledger,
-            runtimes: Runtimes::new(deps.runtimes),
+            runtimes: Runtimes::new(deps.runtimes).with_external(as_runtime),
             drivers: deps.drivers,
             session: current.clone(),
             boot: deps.boot,
@@ -183,7 +200,7 @@ impl Executor {
             suspicions: Suspicions::default(),
         };
         let handle = ExecutorHandle { session: current, statuses: seen };
-        Ok((Self { config, context: Arc::new(context), session, statuses }, handle))
+        Ok((Self { config, context: Arc::new(context), session, statuses, external }, handle))
     }
 
     /// Until `shutdown`; then returns and leaves running what runs.
@@ -233,6 +250,7 @@ impl Executor {
         let assigned = AssignmentBook::new(Position { incarnation: state.incarnation, revision: state.revision });
         let (position, newest) = watch::channel(assigned.position());
         let statuses = self.statuses.subscribe();
+        let doors = external::serve(Arc::clone(&context), self.external, self.config.external, self.config.run.clone(), self.statuses.subscribe());
         let mounts = DriverContext::below(&self.config.run, self.config.host.clone()).mounts;
         let published = Published { claims, statuses: self.statuses, logs: sources, counter: watch::channel(0).0, position };
         let keeper = SessionKeeper {
@@ -250,6 +268,7 @@ impl Executor {
             result = manager.run() => result.map_err(ExecutorError::Ledger),
             result = keeper.run(shutdown.clone()) => result,
             result = save_rights(Arc::clone(&context), newest, shutdown.clone()) => result.map_err(ExecutorError::Ledger),
+            () = doors => Ok(()),
             () = report::report(Arc::clone(&context), statuses) => Ok(()),
             () = hooks::follow(Arc::clone(&context)) => Ok(()),
             () = hostguard::client::supervise(context.host_guard.clone()) => Ok(()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use berth_state::command::{Order, SuspectSplitBrain};
 use berth_state::ids::{LeaseId, Token, VolumeId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
@@ -25,6 +26,8 @@ const PERIOD: Duration = Duration::from_secs(3);
 /// A ttl of some seconds must not make the storage busy.
 const LEAST: Duration = Duration::from_millis(300);
 const RETRY: Duration = Duration::from_millis(500);
+/// Beats that may hang at one time. Beyond it other volumes go without one: a dead storage must not take the threads that unmounts and the ledger need.
+const AT_ONCE: usize = 64;
 
 /// Suspicions that are not recorded yet. While there is one, its lease is not given back: the volume would go to the next holder unseen.
 #[derive(Debug, Default)]
@@ -51,9 +54,15 @@ impl Suspicions {
 }
 
 /// The running tasks.
-#[derive(Default)]
 pub struct Heartbeats {
     tasks: BTreeMap<(Token, VolumeId), JoinHandle<()>>,
+    threads: Arc<Semaphore>,
+}
+
+impl Default for Heartbeats {
+    fn default() -> Self {
+        Self { tasks: BTreeMap::new(), threads: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
 }
 
 impl Heartbeats {
@@ -74,7 +83,9 @@ impl Heartbeats {
             let recorded = context.ledger.read(|state| state.records.get(&workload.token).map(|r| r.volumes.clone()).unwrap_or_default());
             for (volume, source) in recorded.into_iter().filter_map(|v| v.source.map(|source| (v.volume, source))) {
                 let holder = Holder { token: workload.token, lease: workload.lease, volume: volume.clone(), source };
-                self.tasks.entry((workload.token, volume)).or_insert_with(|| tokio::spawn(watch(Arc::clone(context), holder)));
+                self.tasks
+                    .entry((workload.token, volume))
+                    .or_insert_with(|| tokio::spawn(watch(Arc::clone(context), holder, Arc::clone(&self.threads))));
             }
         }
     }
@@ -95,12 +106,14 @@ struct Holder {
     source: PathBuf,
 }
 
-async fn watch(context: Arc<Context>, holder: Holder) {
+async fn watch(context: Arc<Context>, holder: Holder, threads: Arc<Semaphore>) {
     let (volume, token) = (&holder.volume, holder.token);
     let mut told = String::new();
     loop {
         tokio::time::sleep(period(&context)).await;
-        match beat_once(&context, &holder).await {
+        // Never closed.
+        let Ok(permit) = Arc::clone(&threads).acquire_owned().await else { return };
+        match beat_once(&context, &holder, permit).await {
             Ok(Beat::Advanced(_)) => told.clear(),
             // It ends, or is being taken away: the manager will end this task.
             Ok(Beat::NoRight) => {}
@@ -129,9 +142,11 @@ fn read_only(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ReadOnlyFilesystem
 }
 
-async fn beat_once(context: &Arc<Context>, holder: &Holder) -> io::Result<Beat> {
+async fn beat_once(context: &Arc<Context>, holder: &Holder, permit: OwnedSemaphorePermit) -> io::Result<Beat> {
     let (context, holder) = (Arc::clone(context), holder.clone());
     let beat = move || {
+        // Given back by the thread, however long it hangs.
+        let _permit = permit;
         let still = || context.enforcer.may_act(holder.token);
         if !still() {
             return Ok(Beat::NoRight);

@@ -13,9 +13,11 @@
 //! - [`session`], [`keepalive`], [`assignments`]: the talk with the control plane.
 //! - [`workload`], [`world`], [`plan`], [`steps`], [`release`], [`manager`]: from wish and facts to steps.
 //! - [`instance`], [`runtimes`], [`runtime`], [`observer`]: what runs. [`volumes`]: on what.
+//! - [`external`]: leases for what others start (`docker run`, `berth lease run`). [`plugin`], `authz`: Docker's doors to it.
 //! - [`health`], [`report`], [`logs`], [`backoff`]: checks, word to the control plane, output, patience.
 
 pub mod assignments;
+mod authz;
 pub mod backoff;
 pub mod births;
 pub mod clock;
@@ -26,6 +28,7 @@ pub mod enforcer;
 pub mod error;
 pub mod event;
 pub mod executor;
+pub mod external;
 pub mod gone;
 pub mod guard_binary;
 pub mod health;
@@ -42,6 +45,7 @@ pub mod manager;
 pub mod observer;
 pub mod pages;
 pub mod plan;
+pub mod plugin;
 pub mod random;
 pub mod release;
 pub mod report;

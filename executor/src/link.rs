@@ -12,9 +12,11 @@ use berth_state::command::Keepalive;
 use berth_state::ids::{ClusterId, HostId, Incarnation, Revision, SessionId, Token};
 use berth_state::noun::host::FencedHolder;
 use berth_state::noun::lease::Lease;
+use berth_state::noun::volume::Volume;
 use berth_state::outcome::{KeepaliveAnswer, Made};
 use berth_state::pb::api;
 use berth_state::pb::api::executors_client::ExecutorsClient;
+use berth_state::pb::api::registry_client::RegistryClient;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::{mpsc, watch};
@@ -23,7 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::assignments::{AssignmentUpdate, Position};
-use crate::control::{ControlPlane, LinkError, LogDelivery, LogOrder, OpenRequest, Opened, ProposeRequest, ReleaseRequest, ReportRequest};
+use crate::control::{ControlPlane, LinkError, LogDelivery, LogOrder, OpenRequest, Opened, ProposeRequest, ReleaseRequest, ReportRequest, WhyAnswer};
 
 const CONNECT: Duration = Duration::from_secs(1);
 /// A connection without any sign of life for this long is dead: streams have no deadline of their own.
@@ -31,6 +33,8 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// A write waits for a commit, perhaps for an election.
 const CALL: Duration = Duration::from_secs(3);
+/// For a question that somebody waits for.
+const READ: Duration = Duration::from_secs(2);
 /// For the first answer on a stream.
 const STREAM_OPEN: Duration = Duration::from_secs(3);
 
@@ -301,6 +305,16 @@ impl ControlPlane for Link {
         made(&address, answer.outcome)
     }
 
+    async fn why(&self, cluster: ClusterId, name: &str) -> Result<Option<WhyAnswer>, LinkError> {
+        let mut hops = self.endpoints.len() + 1;
+        loop {
+            match self.ask_why(cluster, name).await {
+                Err(LinkError::NotLeader { .. } | LinkError::Unreachable { .. }) if hops > 0 => hops -= 1,
+                answer => return answer,
+            }
+        }
+    }
+
     async fn log_channel(
         &self,
         session: SessionId,
@@ -320,6 +334,33 @@ impl ControlPlane for Link {
 }
 
 impl Link {
+    /// One question to the believed leader.
+    async fn ask_why(&self, cluster: ClusterId, name: &str) -> Result<Option<WhyAnswer>, LinkError> {
+        let (address, _) = self.client()?;
+        let channel = self.lock().channels.get(&address).cloned();
+        let Some(channel) = channel else { return Err(LinkError::Unreachable { address, why: "no connection".to_owned() }) };
+        let message = api::WhyRequest { cluster_id: cluster.0.to_vec(), name: name.to_owned() };
+        let mut client = RegistryClient::new(channel);
+        let answer = match tokio::time::timeout(READ, client.why(message)).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) if status.code() == tonic::Code::NotFound => return Ok(None),
+            Ok(Err(status)) => {
+                let (error, leader) = understand(&address, &status);
+                self.learn(&address, &error, leader);
+                return Err(error);
+            }
+            Err(_) => return Err(LinkError::Failed { address, why: "no answer in time".to_owned() }),
+        };
+        let garbled = |error: CodecError| garbled(&address, &error);
+        Ok(Some(WhyAnswer {
+            volume: answer.volume.map(Volume::from_pb).transpose().map_err(garbled)?,
+            holder: answer.lease.map(Lease::from_pb).transpose().map_err(garbled)?,
+            earliest_takeover_ms: answer.earliest_takeover_ms,
+            rung: answer.rung,
+            promise: answer.promise,
+        }))
+    }
+
     /// Opens a stream at the believed leader. A stream that breaks later teaches nothing: its own end is what is seen.
     async fn stream<R>(
         &self,

@@ -181,7 +181,7 @@ impl Manager {
         }
         // A lease for a runtime that is not configured here fails at its launch, and is given back.
         let kinds = self.context.runtimes.kinds();
-        self.swept.extend([RuntimeKind::Docker, RuntimeKind::Process].into_iter().filter(|kind| !kinds.contains(kind)));
+        self.swept.extend([RuntimeKind::Docker, RuntimeKind::Process, RuntimeKind::External].into_iter().filter(|kind| !kinds.contains(kind)));
     }
 
     /// Plans, begins steps, publishes.

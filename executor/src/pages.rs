@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use berth_guard::clock::{self, ClockError};
 use berth_guard::page::{Deadline, Owner, PageError, PageWriter};
 use berth_guard::status;
-use berth_state::ids::{BootId, Token};
+use berth_state::ids::{BootId, HostId, Token};
 use tracing::warn;
 
 use crate::clock::HolderTime;
@@ -25,6 +25,12 @@ pub enum PagesError {
     Page(#[from] PageError),
     #[error(transparent)]
     Clock(#[from] ClockError),
+}
+
+/// `/run/berth/<host>`; for an ordinary user, who may not make that, a folder of his data folder.
+#[must_use]
+pub fn default_run_folder(host: &HostId, data: &Path) -> PathBuf {
+    if rustix::process::geteuid().is_root() { Path::new("/run/berth").join(host.as_str()) } else { data.join("run") }
 }
 
 /// Where they are, and what each page says of this machine. A cheap clone.
@@ -123,7 +129,8 @@ impl Pages {
     /// Removes a lease's folder: its instances are dead. Three files on a tmpfs.
     pub fn remove(&self, token: Token) {
         let folder = self.folder(token);
-        match fs::remove_dir_all(&folder) {
+        // Twice: the host guard may just write into it what it did.
+        match fs::remove_dir_all(&folder).or_else(|_| fs::remove_dir_all(&folder)) {
             Err(error) if error.kind() != ErrorKind::NotFound => warn!(%token, %error, "the lease's folder below the run folder stays"),
             Ok(()) | Err(_) => {}
         }

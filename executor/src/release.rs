@@ -14,6 +14,7 @@ use crate::workload::Workload;
 impl Context {
     /// L16. Repeated by the plan until it is answered, also by a successor of this process.
     pub(crate) async fn release(&self, workload: &Workload) -> Result<(), StepError> {
+        self.discharge_host_guard(workload.token)?;
         let (current, token) = (self.current()?, workload.token);
         let pending = self.pending(workload, current.session).await?;
         let request = ReleaseRequest {

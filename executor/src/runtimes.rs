@@ -72,17 +72,30 @@ impl RuntimeFactory for SystemRuntimes {
 pub struct Runtimes {
     factory: Arc<dyn RuntimeFactory>,
     opened: Arc<Mutex<BTreeMap<RuntimeKind, Arc<dyn Runtime>>>>,
+    /// Whether claimed leases are served; opened from the start then.
+    external: bool,
 }
 
 impl Runtimes {
     #[must_use]
     pub fn new(factory: Arc<dyn RuntimeFactory>) -> Self {
-        Self { factory, opened: Arc::default() }
+        Self { factory, opened: Arc::default(), external: false }
+    }
+
+    /// With claimed leases, which need no factory.
+    #[must_use]
+    pub fn with_external(mut self, external: Option<Arc<dyn Runtime>>) -> Self {
+        if let Some(external) = external {
+            self.external = true;
+            self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(RuntimeKind::External, external);
+        }
+        self
     }
 
     #[must_use]
     pub fn kinds(&self) -> BTreeSet<RuntimeKind> {
-        self.factory.kinds()
+        let external = self.external.then_some(RuntimeKind::External);
+        self.factory.kinds().into_iter().chain(external).collect()
     }
 
     #[must_use]
@@ -115,6 +128,7 @@ impl Runtimes {
         for kind in self.kinds() {
             let runtime = match cluster {
                 Some(cluster) => self.open(kind, cluster),
+                None if kind == RuntimeKind::External => self.get(kind),
                 None => self
                     .factory
                     .open(kind, ClusterId::default())

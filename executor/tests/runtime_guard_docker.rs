@@ -2,7 +2,6 @@
 //! every runtime is in `runtime_conformance`. Skipped with a printed reason where there is no engine.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test: it bounds its own waiting")]
 
-#[allow(dead_code, reason = "its proxy is for others")]
 mod docker_support;
 mod guard_support;
 
@@ -13,6 +12,7 @@ use berth_guard::page::Deadline;
 use bollard::models::{ContainerConfig, HealthConfig};
 use bollard::query_parameters::{CommitContainerOptionsBuilder, InspectContainerOptions};
 use docker_support::{BOUND, Rig, bare_image, engine};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Mutex;
 
 /// Nothing but one static program; no PATH, no shell at its usual place, no folder for anything.
@@ -59,7 +59,11 @@ async fn set_up_image(rig: &Rig) {
 async fn an_image_with_one_static_program_is_enough() {
     let Some(rig) = Rig::new("an_image_with_one_static_program_is_enough").await else { return };
     bare_image(BARE, &[]).await;
-    let spec = busybox(rig.spec(""), BARE, "trap 'exit 9' TERM; (/busybox sleep 0 &); echo \"ready $$ $(/busybox tr '\\0' ' ' < /proc/1/cmdline)\"; while :; do /busybox sleep 0.05; done");
+    let spec = busybox(
+        rig.spec(""),
+        BARE,
+        "trap 'exit 9' TERM; (/busybox sleep 0 &); echo \"ready $$ $(/busybox tr '\\0' ' ' < /proc/1/cmdline)\"; while :; do /busybox sleep 0.05; done",
+    );
     rig.start_ready(&spec).await;
     let said = rig.log(&spec.key).await;
     assert!(!said.starts_with("ready 1 ") && said.contains("/.berth/guard --page /.berth/page"), "{said}");
@@ -108,6 +112,53 @@ async fn user_folder_command_stop_signal_and_health_check_stay_the_images_own() 
     rig.runtime.stop(&spec.key, BOUND).await.unwrap();
     assert_eq!(rig.exited(&spec.key).await.0, 6);
     assert!(rig.log(&spec.key).await.ends_with("stopped\n"));
+}
+
+/// A stopped process, which goes on whatever becomes of the test.
+struct Stopped(Pid);
+
+impl Stopped {
+    /// The parent of a container's first process: its shim, which serves nobody else.
+    fn shim_of(first: u32) -> Self {
+        let stat = std::fs::read_to_string(format!("/proc/{first}/stat")).unwrap();
+        let parent = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
+        let name = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap();
+        assert!(name.starts_with("containerd-shim"), "{name}");
+        let shim = Pid::from_raw(parent).unwrap();
+        kill_process(shim, Signal::STOP).unwrap();
+        Self(shim)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// The rest of the chain, containerd and dockerd, is stopped in the end-to-end tests, on engines of their own.
+#[tokio::test]
+async fn a_stopped_shim_does_not_hold_up_the_deadline() {
+    let Some(rig) = Rig::new("a_stopped_shim_does_not_hold_up_the_deadline").await else { return };
+    let spec = rig.spec("trap '' TERM; echo ready; while :; do echo more; done");
+    let handle = rig.start_ready(&spec).await;
+    let stopped = Stopped::shim_of(handle.pid);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    rig.guards.page(&spec.key).store(Deadline::Over);
+    let begun = Instant::now();
+    // Dead and not yet reaped by its stopped parent: all its threads and its whole pid namespace are gone.
+    while !is_dead(handle.pid) {
+        assert!(begun.elapsed() < BOUND, "it lives on");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    println!("dead {} ms after its right was taken back, its shim stopped", begun.elapsed().as_millis());
+    drop(stopped);
+    assert_eq!(rig.exited(&spec.key).await.0, 124);
+}
+
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 #[tokio::test]

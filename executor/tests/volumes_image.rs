@@ -370,3 +370,22 @@ async fn a_mount_that_was_frozen_past_its_right_ends_without_touching_the_image(
     assert!(matches!(rig.driver.mount(&over).await, Err(VolumeError::NoRight { .. })));
     assert_eq!((rig.sum(), rig.attached()), (before, 0));
 }
+
+/// Storage below which the loop device would have a second cache is refused, unless that is stated.
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_without_direct_io_is_used_only_on_the_owners_word() {
+    let Some(rig) = Rig::new("storage_without_direct_io_is_used_only_on_the_owners_word", "ext4") else { return };
+    let cached = rig.scratch.path("cached");
+    fs::create_dir(&cached).unwrap();
+    rustix::mount::mount("storage", &cached, "ramfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    File::create(cached.join(".berth-images")).unwrap();
+    let file = cached.join("pg.img").to_str().unwrap().to_owned();
+    let plain = request(&[("file", &file), ("size", "32M")], 7);
+    rig.driver.attach(&plain).await.unwrap();
+    let error = rig.driver.mount(&plain).await.unwrap_err().to_string();
+    assert!(error.contains("direct-io=no"), "{error}");
+    assert!(loop_device::over(Path::new(&file)).unwrap().is_empty(), "its loop device stays");
+    let stated = request(&[("file", &file), ("size", "32M"), ("direct-io", "no")], 8);
+    rig.driver.mount(&stated).await.unwrap();
+    rig.driver.unmount(&stated).await.unwrap();
+}

@@ -38,7 +38,7 @@ async fn open(client: &mut Client, name: &str) -> SessionId {
         boot_id: BOOT.0.to_vec(),
         ledger_id: ledger(name).0.to_vec(),
         predecessor: 0,
-        declared: Some(declaration(Guard::Executor).to_pb()),
+        declared: Some(declaration(Guard::HostProcess).to_pb()),
         register: Some(berth_state::noun::host::HostSpec::default().to_pb()),
     };
     match outcome(client.executors.open_session(request).await.unwrap().into_inner().outcome) {

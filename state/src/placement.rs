@@ -2,7 +2,7 @@
 //! and by `berth why`, so that all three say the same.
 
 use crate::ids::HostId;
-use crate::noun::container::{Container, Port, Relocation};
+use crate::noun::container::{Container, Port, Relocation, RuntimeKind};
 use crate::noun::host::{Capacity, Health, Host, Scheduling};
 use crate::noun::lease::{Ended, Lease};
 use crate::noun::session::{Cut, Declaration, Guard};
@@ -61,16 +61,27 @@ pub fn guarded(state: &ClusterState, container: &Container, host: &Host, declare
         let Some(cut) = declared.drivers.get(&volume.spec.driver).copied() else {
             return Err(Unfit::NoDriver { volume: volume.id.clone(), driver: volume.spec.driver });
         };
-        rule_met(volume, host, declared.guard, cut)?;
+        let needed = guard_needed(volume, container.spec.runtime);
+        rule_met(volume, host, (declared.guard, needed), cut)?;
     }
     Ok(())
 }
 
-fn rule_met(volume: &Volume, host: &Host, guard: Guard, cut: Cut) -> Result<(), Unfit> {
+/// The weakest guard with which the volume may be taken over after expiry: one that needs no executor; and where write-back has to be cut, or PID 1 is not
+/// ours, one that acts from outside of the instance.
+fn guard_needed(volume: &Volume, runtime: RuntimeKind) -> Guard {
+    match runtime {
+        RuntimeKind::Docker | RuntimeKind::Process if volume.spec.coherent => Guard::Init,
+        RuntimeKind::Docker | RuntimeKind::Process | RuntimeKind::External => Guard::HostProcess,
+    }
+}
+
+fn rule_met(volume: &Volume, host: &Host, (guard, needed): (Guard, Guard), cut: Cut) -> Result<(), Unfit> {
     let (id, takeover) = (volume.id.clone(), volume.spec.takeover);
     match takeover {
         // Dead processes still have dirty pages: either the driver cuts them off, or the owner states that they cannot hurt.
         Takeover::AfterExpiry if cut == Cut::None && !volume.spec.coherent => Err(Unfit::NotGuarded { volume: id, takeover, guard, cut }),
+        Takeover::AfterExpiry if guard < needed => Err(Unfit::NotGuarded { volume: id, takeover, guard, cut }),
         Takeover::AfterFence if volume.spec.can_fence() => {
             let nameless = volume.spec.bars_host() && host.spec.seen_by_storage().is_empty();
             if nameless { Err(Unfit::NoStorageAddress { volume: id }) } else { Ok(()) }

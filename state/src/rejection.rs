@@ -78,7 +78,7 @@ pub enum Rejection {
     #[error("session {session} still has lease {lease} (token {token}, {phase:?}): it ends first")]
     SessionHoldsLease { session: SessionId, lease: LeaseId, token: Token, phase: Phase },
     #[error(
-        "host {host} does not guard volume {volume} as takeover {takeover:?} needs: it declares guard {guard:?} and cut {cut:?}; use a driver that cuts write-back, state --coherent, or choose takeover manual"
+        "host {host} does not guard volume {volume} as takeover {takeover:?} needs: it declares guard {guard:?} and cut {cut:?}; after-expiry needs guard Init for --coherent storage, else HostProcess and a driver that cuts write-back; or choose takeover manual"
     )]
     NotGuarded { host: HostId, volume: VolumeId, takeover: Takeover, guard: Guard, cut: Cut },
     #[error("host {host} declares no guard: a container must stop by itself when its lease runs out")]

@@ -5,6 +5,8 @@
 #[path = "world/mod.rs"]
 mod world;
 
+use std::collections::BTreeMap;
+
 use berth_state::command::*;
 use berth_state::ids::*;
 use berth_state::invariants::{Before, check};
@@ -12,6 +14,7 @@ use berth_state::noun::container::*;
 use berth_state::noun::fence::FenceMethod;
 use berth_state::noun::host::*;
 use berth_state::noun::lease::*;
+use berth_state::noun::secrets::Secrets;
 use berth_state::noun::session::*;
 use berth_state::noun::volume::*;
 use berth_state::{ClusterState, Command, Event, Fact, Order, Outcome};
@@ -57,7 +60,7 @@ fn order(w: &World, s: Step) -> Order {
     let (lease, token) = lease(w, s.a);
     let version = w.state.container(&c).map_or(Version(1), |c| c.version);
     match s.kind {
-        0 | 1 => Order::AddHost(AddHost { host: h, spec: HostSpec::default() }),
+        0 | 1 => Order::AddHost(AddHost { host: h, spec: host_spec(s) }),
         2 => Order::RemoveHost(RemoveHost { host: h }),
         3 => Order::SetScheduling(SetScheduling {
             host: h,
@@ -84,7 +87,12 @@ fn order(w: &World, s: Step) -> Order {
                 renewed: Revision(renewed.0 - u64::from(s.b.is_multiple_of(8) && renewed.0 > 0)),
             })
         }
-        25 => Order::StartFence(StartFence { lease, token, method: pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b), heard: None }),
+        25 => Order::StartFence(StartFence {
+            lease,
+            token,
+            method: pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b),
+            heard: None,
+        }),
         26 | 27 => w.fence_order((lease, token), evidence(w, lease, s.b)),
         28 => w.release_order(
             (lease, token),
@@ -95,6 +103,14 @@ fn order(w: &World, s: Step) -> Order {
         32 => Order::CloseSession(CloseSession { session: session(w, s.a) }),
         _ => keepalive(w, s),
     }
+}
+
+/// Half of the hosts can be fenced by power, with a secret that no event has.
+fn host_spec(s: Step) -> HostSpec {
+    let secrets = Secrets(BTreeMap::from([("passwd".to_owned(), format!("secret {}", s.b))]));
+    let agent = FenceAgent { agent: "fence_dummy".to_owned(), options: BTreeMap::new(), secrets, timeout_ms: 5_000 };
+    let fence_agents = if s.c.is_multiple_of(2) { vec![agent] } else { Vec::new() };
+    HostSpec { fence_agents, ..HostSpec::default() }
 }
 
 fn volume_spec(id: &VolumeId, by: u8) -> VolumeSpec {
@@ -130,7 +146,7 @@ fn open(w: &World, h: &HostId, s: Step) -> Order {
         h.as_str(),
         pick(&[BOOT, BOOT, BOOT, LATER_BOOT], s.c),
         predecessor,
-        pick(&[Guard::Executor, Guard::Executor, Guard::None], s.b),
+        pick(&[Guard::HostProcess, Guard::HostProcess, Guard::None], s.b),
     )
 }
 

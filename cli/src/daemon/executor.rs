@@ -2,11 +2,13 @@
 //! what runs is `berth_executor`.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use berth_executor::external::ExternalConfig;
 use berth_executor::hostguard::{HOST_GUARD_COMMAND, WatchdogConfig, host_guard_main};
+use berth_executor::pages::default_run_folder;
 use berth_executor::runtime::process::{SHIM_COMMAND, shim_main};
 use berth_executor::{DEFAULT_MARGIN_MS, Deps, Executor, ExecutorConfig};
 use berth_state::ids::HostId;
@@ -16,6 +18,8 @@ use clap::ValueEnum;
 use crate::daemon::stop_on_signal;
 use crate::parse::{duration, pair, size};
 
+/// Where Docker looks for its plugins' sockets.
+const DOCKER_PLUGINS: &str = "/run/docker/plugins";
 /// Where Docker listens when nothing else is said.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
@@ -28,7 +32,7 @@ pub struct ExecutorArgs {
     /// Folder of the ledger, on a disk of this host; belongs to this executor alone
     #[arg(long, env = "BERTH_DATA_DIR")]
     data_dir: PathBuf,
-    /// Folder for what must not outlive a boot, such as mount points; on a tmpfs [default: /run/berth/HOST]
+    /// Folder for what must not outlive a boot, such as mount points; on a tmpfs [default: /run/berth/HOST; not as root: DATA_DIR/run]
     #[arg(long, value_name = "DIR", env = "BERTH_RUN_DIR")]
     run: Option<PathBuf>,
     /// What it can run; may be repeated [default: docker]
@@ -52,6 +56,12 @@ pub struct ExecutorArgs {
     /// Do without the host guard, the process that enforces deadlines when this one is dead or stopped
     #[arg(long)]
     no_host_guard: bool,
+    /// Serve the Docker volume plugin `berth`, in this folder [default if no folder is given: /run/docker/plugins]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DOCKER_PLUGINS, env = "BERTH_DOCKER_PLUGIN")]
+    docker_plugin: Option<PathBuf>,
+    /// Also serve the authorization plugin `berth-authz`, which refuses bind mounts of volumes' data (dockerd --authorization-plugin=berth-authz)
+    #[arg(long, requires = "docker_plugin")]
+    docker_authz: bool,
     /// Add the host to the cluster if it is not registered yet, with the spec that the next flags give
     #[arg(long)]
     register: bool,
@@ -83,7 +93,7 @@ impl ExecutorArgs {
         let capacity = Capacity { cpu_millis: self.cpus, memory_bytes: self.memory };
         let (address, labels) = (self.address.unwrap_or_default(), self.label.into_iter().collect());
         let spec = HostSpec { address, labels, capacity, ..HostSpec::default() };
-        let run = Path::new("/run/berth").join(self.host.as_str());
+        let run = default_run_folder(&self.host, &self.data_dir);
         ExecutorConfig {
             host: self.host,
             endpoints,
@@ -96,6 +106,7 @@ impl ExecutorArgs {
             margin_ms: self.margin.unwrap_or(DEFAULT_MARGIN_MS),
             host_guard: !self.no_host_guard,
             watchdog: self.watchdog.map(|device| WatchdogConfig { device, timeout_s: self.watchdog_timeout }),
+            external: ExternalConfig { local: true, docker_plugins: self.docker_plugin, docker_authz: self.docker_authz },
         }
     }
 }
@@ -106,6 +117,8 @@ pub fn hidden(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let word = args.next()?;
     if word == SHIM_COMMAND {
         Some(shim_main(args))
+    } else if word == crate::noun::lease_run::CHILD_COMMAND {
+        Some(crate::noun::lease_run::child_main(args))
     } else if word == HOST_GUARD_COMMAND {
         Some(host_guard_main(args))
     } else {

@@ -112,6 +112,8 @@ impl Stage {
         let mut command = self.command("executor", name)?;
         command.args(["--host", name, "--endpoints", &self.endpoints(), "--register", "--runtime", "process"]);
         command.arg("--data-dir").arg(self.scratch.data(name)).arg("--process-root").arg(self.process_root(name));
+        // Two demos at once have hosts of the same names.
+        command.arg("--run").arg(self.scratch.data(name).join("run"));
         let child = command.spawn().with_context(|| format!("the executor of {name} cannot be started"))?;
         self.host(name)?.child = Some(child);
         Ok(())

@@ -30,6 +30,8 @@ pub enum LeaseCommand {
         #[arg(value_parser = target::parse)]
         lease: Target,
     },
+    #[cfg(feature = "executor")]
+    Run(Box<super::lease_run::RunArgs>),
 }
 
 impl LeaseCommand {
@@ -58,6 +60,9 @@ impl LeaseCommand {
                 let accepted = cx.client.write(order, exact(&lease, id, token)).await?;
                 cx.done(&accepted, &format!("lease {id} (token {token}) revoked: its holder is asked to stop"))
             }
+            // Talks to this host's executor, not to the cluster.
+            #[cfg(feature = "executor")]
+            Self::Run(_) => Err(Failure::Usage("`berth lease run` is no client command".to_owned())),
         }
     }
 }

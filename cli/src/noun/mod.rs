@@ -5,6 +5,8 @@ pub mod event;
 pub mod fence;
 pub mod host;
 pub mod lease;
+#[cfg(feature = "executor")]
+pub mod lease_run;
 pub mod node;
 pub mod volume;
 pub mod words;

@@ -193,7 +193,7 @@ fn evidence_text(state: &ClusterState, token: Token, evidence: &Evidence) -> Str
         Evidence::RanOut { expired_at } => format!("RanOut, expired at {expired_at}"),
         Evidence::StorageCut | Evidence::PoweredOff => {
             let by = done().map(|tried| format!(", attempt {} by {} on node {}", tried.attempt, tried.agent, tried.node));
-            format!("{}{}", evidence.label(), by.unwrap_or_default())
+            format!("{}{}", evidence.label(), by.unwrap_or_else(|| ", no attempt of it is in the log".to_owned()))
         }
         Evidence::OperatorConfirmed { name, reason } => format!("OperatorConfirmed by {name}: {reason}"),
     }

@@ -2,7 +2,7 @@
 //! It asks no rule of `decide`: it says again, from the events alone, what must be true of them.
 //!
 //! - [`command`]: the subcommand. [`prover`]: one pass over the history; start here.
-//! - [`chain`]: the rolling hash. [`file`]: the exported form. [`book`], [`rules`]: who held what, and whether each hand-over was allowed.
+//! - [`chain`]: the rolling hash. [`mod@file`]: the exported form. [`book`], [`rules`]: who held what, and whether each hand-over was allowed.
 //! - [`replay`]: the state that the events give. [`report`]: what is printed.
 
 pub mod book;

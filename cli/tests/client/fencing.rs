@@ -232,7 +232,7 @@ async fn volumes_of_every_driver_are_added_with_checked_options_and_a_rule_that_
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_of_docker_that_would_go_around_a_lease_are_refused_with_what_to_do_instead() {
     let fake = small().await;
-    let add = |more: &[&'static str]| ["container", "add", "c", "--image", "i"].iter().chain(more).copied().collect::<Vec<&str>>();
+    let add = |more: &[&'static str]| ["container", "run", "c", "--image", "i"].iter().chain(more).copied().collect::<Vec<&str>>();
     for mode in ["host", "container:db"] {
         let said = ["is refused", "PID 1 is the guard"];
         berth(fake.address, &add(&["--pid", if mode == "host" { "host" } else { "container:db" }])).await.must(2, &said);

@@ -39,7 +39,7 @@ async fn lists_are_arrays_of_the_nouns() {
     );
     assert_eq!(
         (&leases[0]["phase"], &leases[0]["guard"], &leases[0]["cause"]["kind"]),
-        (&json!("active"), &json!("executor"), &json!("placed"))
+        (&json!("active"), &json!("host-process"), &json!("placed"))
     );
     assert_eq!(read(&["fence", "ls"]).await, json!([]));
     let nodes = read(&["node", "ls"]).await;
@@ -97,7 +97,7 @@ async fn show_is_one_object_with_what_hangs_together() {
         berth(fake.address, &json).await.json()
     };
     let host = show(&["host", "show", "h1"]).await;
-    assert_eq!((&host["declared"]["guard"], &host["leases"][0]["container"]), (&json!("executor"), &json!("db")));
+    assert_eq!((&host["declared"]["guard"], &host["leases"][0]["container"]), (&json!("host-process"), &json!("db")));
     let volume = show(&["volume", "show", "v"]).await;
     assert_eq!((&volume["held_by"]["host"], &volume["used_by"]), (&json!("h1"), &json!(["db"])));
     let container = show(&["container", "show", "db"]).await;

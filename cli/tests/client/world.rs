@@ -53,7 +53,7 @@ impl Inner {
             spec: HostSpec { address: format!("{name}.example"), ..HostSpec::default() },
         }));
         let declared = Declaration {
-            guard: Guard::Executor,
+            guard: Guard::HostProcess,
             runtimes: BTreeSet::from([RuntimeKind::Docker, RuntimeKind::Process]),
             drivers: BTreeMap::from([(Driver::Path, Cut::None)]),
             program: "berth 0.1.0".to_owned(),

@@ -206,9 +206,9 @@ fn encode(owner: &Owner, deadline: Deadline) -> [u8; SIZE] {
 }
 
 fn map(path: &Path, file: &File, access: Access) -> Result<Mapping, PageError> {
-    Mapping::new(file, access).map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidData => PageError::NoPage { path: path.to_owned() },
-        _ => PageError::Io { path: path.to_owned(), source },
+    Mapping::new(file, access).map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::InvalidData { PageError::NoPage { path } } else { PageError::Io { path, source } }
     })
 }
 

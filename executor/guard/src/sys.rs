@@ -41,8 +41,10 @@ impl Caught {
 pub(crate) fn block_signals() -> Mask {
     let mut former = MaybeUninit::<libc::sigset_t>::zeroed();
     let all = all();
-    // SAFETY: valid pointers to a full set and to room for one.
+    // SAFETY: valid pointers to a full set and to room for one; the default disposition runs no code of ours.
     unsafe {
+        // Whoever started us may have ignored it, and then the kernel keeps no dead child for us to see.
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, former.as_mut_ptr());
         Mask(former.assume_init())
     }

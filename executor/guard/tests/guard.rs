@@ -260,3 +260,10 @@ fn without_its_status_file_it_guards_all_the_same() {
     let mut guard = bench.start(&["sh", "-c", "exit 5"]);
     assert_eq!(guard.end(), 5);
 }
+
+#[test]
+fn a_starter_that_ignores_the_death_of_children_does_not_blind_it() {
+    let bench = Bench::new(Mode::ChildrenIgnored, FAR);
+    let mut guard = bench.start(&["sh", "-c", "exit 5"]);
+    assert_eq!((guard.end(), bench.phase()), (5, Phase::Exited(5)));
+}

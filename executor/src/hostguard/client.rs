@@ -31,8 +31,11 @@ pub const STALE_MS: u64 = 1_000;
 const STEADY_MS: u64 = 2_000;
 /// How often it is looked after, apart from each keepalive.
 const WATCH: Duration = Duration::from_millis(250);
-/// How often and how far apart a new guard is waited for: 5 s together.
+/// How often and how far apart a new guard is waited for (5 s together), and the folder's lock (1 s).
 const TRIES: u32 = 500;
+const ATTACH_TRIES: u32 = 100;
+/// And a silent guard, before it is killed (0.2 s).
+const PATIENT_TRIES: u32 = 20;
 const TRY_EVERY: Duration = Duration::from_millis(10);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -158,12 +161,29 @@ impl HostGuardClient {
     pub fn ensure(&self) -> Result<Status, HostGuardError> {
         match self.health() {
             Health::Well(status) => return Ok(status),
-            Health::Unwell(Unwell::Silent) => self.end_the_silent_one()?,
+            Health::Unwell(Unwell::Silent) => {
+                // A host that was frozen or suspended wakes us all at once, and perhaps us first.
+                if let Some(status) = self.speaks_up() {
+                    return Ok(status);
+                }
+                self.end_the_silent_one()?;
+            }
             // Nobody, or one that hands over.
             Health::Unwell(Unwell::Missing | Unwell::Ended | Unwell::Unseen | Unwell::Version | Unwell::OtherMounts) => {}
         }
         let starter = self.start().map_err(|source| HostGuardError::Io { action: "start the host guard", source })?;
         self.until_well(starter)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "called on a thread that may block; a process elsewhere offers nothing to wait for")]
+    fn speaks_up(&self) -> Option<Status> {
+        (0..PATIENT_TRIES).find_map(|_| {
+            std::thread::sleep(TRY_EVERY);
+            match self.health() {
+                Health::Well(status) => Some(status),
+                Health::Unwell(_) => None,
+            }
+        })
     }
 
     /// Stopped, starved or stuck: what it does not do another one will.
@@ -271,6 +291,21 @@ impl HostGuardClient {
         Ok(())
     }
 
+    /// Nothing is to be killed or cut under `token` any more.
+    ///
+    /// # Errors
+    /// It is not written: the guard would do what it was told before.
+    pub fn discharge(&self, token: u64) -> Result<(), OrderError> {
+        let mut state = self.lock();
+        let Some(order) = state.orders.get_mut(&token).filter(|order| !order.kills.is_empty() || !order.cuts.is_empty()) else {
+            return Ok(());
+        };
+        let next = Order { kills: vec![], cuts: vec![], ..order.clone() };
+        next.write(&self.run)?;
+        *order = next;
+        Ok(())
+    }
+
     /// After a restart: the order that an earlier executor wrote goes on as it is; `fresh` stands in where there is none.
     ///
     /// # Errors
@@ -363,11 +398,12 @@ fn same_mounts(pid: u32) -> io::Result<bool> {
     reason = "start of the process, before the async runtime has anything to do; the time only bounds a wait"
 )]
 fn attach(run: &RunFolder) -> io::Result<Lock> {
-    for _ in 0..TRIES {
-        if let Some(lock) = Lock::shared(&run.attached())? {
+    for _ in 0..ATTACH_TRIES {
+        if let Some(lock) = Lock::sole(&run.attached())? {
             return Ok(lock);
         }
         std::thread::sleep(TRY_EVERY);
     }
-    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process holds it"))
+    let text = format!("another executor uses {}: give each one of its own (--run)", run.path().display());
+    Err(io::Error::new(io::ErrorKind::WouldBlock, text))
 }

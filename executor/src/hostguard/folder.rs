@@ -63,7 +63,7 @@ impl RunFolder {
         self.0.join("host-guard.lock")
     }
 
-    /// Held, shared, by an executor as long as it lives: the kernel lets go of it whatever it dies of.
+    /// Held by the one executor of this folder as long as it lives: the kernel lets go of it whatever it dies of.
     #[must_use]
     pub fn attached(&self) -> PathBuf {
         self.0.join("host-guard.attached")

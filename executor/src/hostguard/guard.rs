@@ -54,6 +54,8 @@ pub struct HostGuard {
 
 struct Watched {
     lease: Lease,
+    /// Inode of the page that is read.
+    page: u64,
     /// Inode and change time of the order that was read.
     order: Option<(u64, i64, i64)>,
     /// Its folder is gone, and something of it was still there.
@@ -95,6 +97,9 @@ impl HostGuard {
     }
 
     fn look(&mut self) {
+        let due: Vec<u64> =
+            self.leases.iter().filter(|(_, watched)| watched.lease.falls_due(&self.hands)).map(|(token, _)| *token).collect();
+        due.into_iter().for_each(|token| self.read_last_word(token));
         for watched in self.leases.values_mut() {
             let was_over = watched.lease.is_over();
             let facts = watched.lease.look(&self.hands);
@@ -155,7 +160,8 @@ impl HostGuard {
             match PageReader::open(&self.run.page(token), token) {
                 Ok(page) => {
                     self.strange.remove(name);
-                    self.leases.insert(token, Watched { lease: Lease::new(token, Box::new(page)), order: None, orphan: false });
+                    let lease = Lease::new(token, Box::new(page));
+                    self.leases.insert(token, Watched { lease, page: inode(&self.run, token), order: None, orphan: false });
                 }
                 // Just being made, or being removed.
                 Err(error) if error.is_missing() => return,
@@ -171,6 +177,14 @@ impl HostGuard {
             }
         }
         let Some(watched) = self.leases.get_mut(&token) else { return };
+        let page = inode(&self.run, token);
+        // Made anew by the executor after somebody had removed it: the old one is written no more.
+        if page != watched.page
+            && let Ok(reader) = PageReader::open(&self.run.page(token), token)
+        {
+            watched.page = page;
+            watched.lease.read_from(Box::new(reader));
+        }
         let version = fs::metadata(self.run.order(token)).ok().map(|found| (found.ino(), found.ctime(), found.ctime_nsec()));
         if version.is_none() || version == watched.order {
             return;
@@ -186,6 +200,19 @@ impl HostGuard {
 
     fn is_replaced(&self) -> bool {
         self.lock.is_replaced(&self.run.lock())
+    }
+
+    /// Before anything is done: the order as it is now. A release takes it back, then the page, then the folder, and that must not look like a deadline.
+    fn read_last_word(&mut self, token: u64) {
+        let Some(watched) = self.leases.get_mut(&token) else { return };
+        match Order::read(&self.run, token) {
+            Ok(Some(order)) => watched.lease.ordered(order),
+            Ok(None) if watched.lease.is_harmless(&self.hands) => {
+                self.leases.remove(&token);
+            }
+            // What was ordered before stays in force.
+            Ok(None) | Err(_) => {}
+        }
     }
 
     /// Said once. Left alone.
@@ -250,6 +277,11 @@ impl HostGuard {
         say("another guard takes over: this one ends, and kills nothing");
         Ended::HandedOver
     }
+}
+
+/// 0: there is none.
+fn inode(run: &RunFolder, token: u64) -> u64 {
+    fs::metadata(run.page(token)).map_or(0, |found| found.ino())
 }
 
 fn report(facts: &Facts) {

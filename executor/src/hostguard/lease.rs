@@ -67,6 +67,11 @@ impl Lease {
         Self { token, page, order: None, deadline, lead_ns: None, over: None }
     }
 
+    /// The page is another file now. What was over stays over.
+    pub fn read_from(&mut self, page: Box<dyn Page>) {
+        self.page = page;
+    }
+
     /// The executor has written another order.
     pub fn ordered(&mut self, order: Order) {
         if let Some(over) = &mut self.over {
@@ -128,6 +133,11 @@ impl Lease {
         let (token, guard_pid) = (self.token, std::process::id());
         let facts = Facts { token, guard_pid, deadline_ns, noticed_ns: now, ..Facts::default() };
         self.over = Some(Over { at_ns, dead: false, volumes: plans.map(Volume::new).collect(), next_check_ns: 0, facts });
+    }
+
+    /// Its deadline has come, and it was not seen before.
+    pub fn falls_due(&self, hands: &Arc<dyn Hands>) -> bool {
+        self.over.is_none() && self.order.is_some() && self.page.deadline().left_ns(hands.now_ns()).is_none()
     }
 
     /// Whether nothing of it is alive or mounted now, as far as its order says.

@@ -18,20 +18,17 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// The sole one; `None` while another process has it.
+    /// `None` while another process has it.
     ///
     /// # Errors
     /// The file cannot be opened or locked.
     pub fn sole(path: &Path) -> io::Result<Option<Self>> {
-        Self::take(path, FlockOperation::NonBlockingLockExclusive)
-    }
-
-    /// One of several.
-    ///
-    /// # Errors
-    /// As for [`Lock::sole`].
-    pub fn shared(path: &Path) -> io::Result<Option<Self>> {
-        Self::take(path, FlockOperation::NonBlockingLockShared)
+        let file = open_lock(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether `path` names another file by now: then somebody else may hold a lock of that name.
@@ -39,15 +36,6 @@ impl Lock {
     pub fn is_replaced(&self, path: &Path) -> bool {
         let same = |found: &Metadata, ours: &Metadata| (found.dev(), found.ino()) == (ours.dev(), ours.ino());
         matches!((std::fs::metadata(path), self.file.metadata()), (Ok(found), Ok(ours)) if !same(&found, &ours))
-    }
-
-    fn take(path: &Path, operation: FlockOperation) -> io::Result<Option<Self>> {
-        let file = open_lock(path)?;
-        match flock(&file, operation) {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -62,12 +50,7 @@ mod tests {
         let path = folder.path().join("lock");
         let first = Lock::sole(&path).unwrap().unwrap();
         assert!(Lock::sole(&path).unwrap().is_none());
-        assert!(Lock::shared(&path).unwrap().is_none());
         drop(first);
-        let shared = Lock::shared(&path).unwrap().unwrap();
-        let also = Lock::shared(&path).unwrap().unwrap();
-        assert!(Lock::sole(&path).unwrap().is_none());
-        drop((shared, also));
         let last = Lock::sole(&path).unwrap().unwrap();
         assert!(!last.is_replaced(&path));
         std::fs::remove_file(&path).unwrap();

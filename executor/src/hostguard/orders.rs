@@ -50,6 +50,14 @@ impl Context {
         client.aim(token.0, vec![KillTarget::from(handle.clone())]).map_err(refused)
     }
 
+    /// For what others start: containers that use a volume through the plugin (`GroupNamed` with their ids), a command under a lease (its handle). In place of
+    /// those before.
+    #[allow(dead_code, reason = "for what is started outside of a runtime of ours")]
+    pub(crate) fn aim_targets(&self, token: Token, targets: Vec<KillTarget>) -> Result<(), StepError> {
+        let Some(client) = &self.host_guard else { return Ok(()) };
+        client.aim(token.0, targets).map_err(refused)
+    }
+
     /// At the start of this process: orders of the former one go on; where one is missing it is made from the ledger.
     pub(crate) fn adopt_orders(&self, state: &LedgerState) {
         let Some(client) = &self.host_guard else { return };
@@ -93,6 +101,13 @@ impl Context {
         let guard = client.level().unwrap_or(Guard::Init);
         client.declare(guard);
         guard
+    }
+
+    /// Before its release: the instance is dead and nothing is mounted any more, so nothing is to be cut, however late the answer comes. A late cut would be
+    /// one behind the back of the next holder.
+    pub(crate) fn discharge_host_guard(&self, token: Token) -> Result<(), StepError> {
+        let Some(client) = &self.host_guard else { return Ok(()) };
+        client.discharge(token.0).map_err(refused)
     }
 
     /// After its release, and before its folder goes.

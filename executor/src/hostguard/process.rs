@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::setpriority_process;
@@ -23,10 +23,10 @@ pub(super) fn settle(run: &Path) -> Vec<String> {
     steps.into_iter().filter_map(|(what, result)| result.err().map(|error| format!("cannot {what}: {error}"))).collect()
 }
 
-/// Pages that are touched stay; those that never are need no memory.
+/// All of it, program included: at the deadline nothing is to be fetched from a disk. Where there is no room for that, what was touched once stays.
 fn lock_memory() -> io::Result<()> {
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE;
-    mlockall(all | MlockAllFlags::ONFAULT).or_else(|_| mlockall(all)).map_err(io::Error::from)
+    mlockall(all).or_else(|_| mlockall(all | MlockAllFlags::ONFAULT)).map_err(io::Error::from)
 }
 
 /// `berth/guards/<folder>` in every hierarchy that a service manager may kill by: cgroup v2, and systemd's own where it is v1. Never in one that freezes or
@@ -46,10 +46,21 @@ fn own_group(run: &Path) -> io::Result<()> {
     done
 }
 
-fn join(group: &PathBuf) -> io::Result<()> {
-    fs::create_dir_all(group)?;
-    // 0 means the writer itself.
-    fs::write(group.join("cgroup.procs"), "0")
+fn join(group: &Path) -> io::Result<()> {
+    // Groups of guards that have ended: they could not remove their own. One with somebody in it stays.
+    for former in group.parent().and_then(|guards| fs::read_dir(guards).ok()).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(former.path());
+    }
+    // Another guard that starts now may take ours for such a one.
+    let mut joined = Ok(());
+    for _ in 0..5 {
+        // 0 means the writer itself.
+        joined = fs::create_dir_all(group).and_then(|()| fs::write(group.join("cgroup.procs"), "0"));
+        if joined.is_ok() {
+            break;
+        }
+    }
+    joined
 }
 
 fn optional(path: &str, value: &str) -> io::Result<()> {

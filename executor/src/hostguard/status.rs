@@ -137,6 +137,18 @@ impl StatusWriter {
     }
 }
 
+/// The status file of a guard that is process `pid` and looks for ever, for tests of the executor's side.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+pub(crate) fn write_fake(path: &Path, pid: u32) {
+    let mut bytes = vec![0; SIZE];
+    let words = [(PROTOCOL_AT, PROTOCOL), (PID_AT, pid.into()), (TICKS_AT, start_ticks(pid).unwrap().unwrap()), (LOOK_AT, u64::MAX)];
+    bytes[MAGIC_AT..PROTOCOL_AT].copy_from_slice(&MAGIC);
+    words.iter().for_each(|(at, value)| bytes[*at..at + 8].copy_from_slice(&value.to_le_bytes()));
+    bytes[BOOT_AT..END].copy_from_slice(&clock::boot_id().unwrap());
+    super::folder::replace(path, &bytes).unwrap();
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "test")]
 mod tests {

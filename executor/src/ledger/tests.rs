@@ -62,6 +62,21 @@ fn format_1_stays_readable() {
     assert_eq!(hex, include_str!("format_1.hex").trim());
 }
 
+/// Field 14 of a record, added later: only an open right writes it.
+#[test]
+fn an_open_right_has_its_own_golden_bytes_and_none_costs_nothing() {
+    let mut state = full();
+    let closed = format::encode(&state);
+    let record = state.records.get_mut(&Token(11)).unwrap();
+    (record.open, record.deadline) = (true, HolderTime(0));
+    let bytes = format::encode(&state);
+    assert_eq!(format::decode(&bytes), Ok(state));
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, include_str!("format_1_open.hex").trim());
+    // Without the field, and with the two bytes of a deadline of 5 ns.
+    assert_eq!(bytes.len(), closed.len() + 2 - 2);
+}
+
 #[tokio::test]
 async fn a_change_is_there_for_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,6 +141,8 @@ fn a_noted_deadline_never_goes_back_and_an_ended_right_stays_ended() {
     state.note_rights(&BTreeMap::from([(token, Right::Until(HolderTime(9)))]));
     state.note_rights(&BTreeMap::from([(token, Right::Until(HolderTime(7)))]));
     assert_eq!((state.records[&token].deadline, state.records[&token].over), (HolderTime(9), false));
+    state.note_rights(&BTreeMap::from([(token, Right::Open)]));
+    assert!(state.records[&token].open && !state.records[&token].over);
     state.note_rights(&BTreeMap::from([(token, Right::Over(Lost::SessionGone))]));
     state.note_rights(&BTreeMap::new());
     assert!(state.records[&token].over);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "test")]
 
 mod ending;
+mod guarding;
+mod host_guard;
 mod leasing;
 mod restart;
 mod trouble;

@@ -291,6 +291,17 @@ impl ControlPlane for FakeControl {
         accepted(self.apply(Some(request.request), request.order))
     }
 
+    async fn why(&self, _: ClusterId, name: &str) -> Result<Option<WhyAnswer>, LinkError> {
+        if *self.mode.borrow() == Mode::Silent {
+            return Err(unreachable());
+        }
+        let Ok(id) = VolumeId::new(name) else { return Ok(None) };
+        Ok(self.state(|s| {
+            let volume = s.volume(&id)?.clone();
+            Some(WhyAnswer { volume: Some(volume), holder: s.lease_of_volume(&id).cloned(), ..WhyAnswer::default() })
+        }))
+    }
+
     async fn log_channel(
         &self,
         _: SessionId,

@@ -50,7 +50,7 @@ pub fn lease(token: u64) -> Lease {
         ledger: LedgerId([1; 16]),
         phase: Phase::Granted,
         cause: GrantCause::Placed,
-        guard: Guard::Executor,
+        guard: Guard::HostProcess,
         volumes: vec![],
         spec,
         version: Version(1),

@@ -32,6 +32,11 @@ pub struct Rig {
     pub clock: ManualHolderClock,
     pub boot: BootId,
     pub data: tempfile::TempDir,
+    /// Whether it is to run under a host guard: the test brings that.
+    pub host_guard: bool,
+    /// Off, unless a test is about it.
+    pub external: crate::external::ExternalConfig,
+    pub docker_socket: Option<std::path::PathBuf>,
 }
 
 pub struct Running {
@@ -52,6 +57,9 @@ impl Rig {
             clock: ManualHolderClock::at(HolderTime(0).plus_ms(1_000_000)),
             boot: BootId([1; 16]),
             data: tempfile::tempdir().unwrap(),
+            external: crate::external::ExternalConfig::default(),
+            docker_socket: None,
+            host_guard: false,
         }
     }
 
@@ -65,13 +73,15 @@ impl Rig {
             endpoints: vec![],
             data: self.ledger_folder(),
             run: self.data.path().join("run"),
-            docker_socket: None,
+            docker_socket: self.docker_socket.clone(),
             process_root: None,
-            berth_binary: None,
+            // No guard of ours: it ends, and nothing comes of it.
+            berth_binary: self.host_guard.then(|| "/bin/true".into()),
             register: None,
             margin_ms: 500,
-            host_guard: false,
+            host_guard: self.host_guard,
             watchdog: None,
+            external: self.external.clone(),
         };
         let driver: Arc<dyn VolumeDriver> = Arc::new(self.machine.clone());
         let deps = Deps {

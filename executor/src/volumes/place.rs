@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use berth_state::ids::{HostId, Token, VolumeId};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
@@ -52,7 +53,10 @@ fn resolved(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The folder or the mount cannot be made.
-pub(super) fn prepare(mounts: &Path) -> io::Result<()> {
+pub fn prepare(mounts: &Path) -> io::Result<()> {
+    // Two at a time would mount one over the other, and hide what is mounted in between.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     fs::create_dir_all(mounts)?;
     let present = mountinfo::at(mounts)?;
     if present.as_ref().is_some_and(|mount| mount.shared) {

@@ -3,6 +3,7 @@
 //!
 //! Needs a running dockerd and the Debian packages busybox-static and tar.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test: it bounds its own waiting")]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod proxy;
 
@@ -193,7 +194,6 @@ async fn import(docker: &Docker, image: &str, changes: Vec<String>) {
 }
 
 /// Makes an image with one file in it, the static program `/busybox`, unless it is there.
-#[allow(dead_code, reason = "not every test program with this module uses it")]
 pub async fn bare_image(image: &str, changes: &[&str]) {
     let root = tempfile::tempdir().unwrap();
     std::fs::copy(BUSYBOX, root.path().join("busybox")).unwrap();

@@ -2,6 +2,7 @@
 
 use berth_executor::hostguard::KillTarget;
 use berth_executor::hostguard::facts::ActKind;
+use berth_executor::volumes::{CutMeans, CutPlan};
 use berth_guard::page::{Deadline, PageWriter};
 use rustix::process::Signal;
 
@@ -18,6 +19,8 @@ pub fn cases() -> Vec<Case> {
         an_instance_that_starts_after_everything_was_done_is_killed,
         a_process_is_killed_by_its_number_where_it_has_no_group,
         a_folder_that_somebody_removes_takes_no_instance_out_of_guard,
+        a_page_that_is_made_anew_is_the_one_that_counts,
+        a_lease_that_is_released_is_not_cut_behind_its_successors_back,
         garbage_is_reported_and_left_alone,
     ]
 }
@@ -140,10 +143,67 @@ fn a_folder_that_somebody_removes_takes_no_instance_out_of_guard() {
     let _page = bench.page(token, in_ms(1_500));
     order(&client, token, vec![instance.target()], vec![]);
     eventually("the guard has it", || bench.status().leases == 1);
+    // And its order: at the latest by the next regular look.
+    pause_ms(400);
     std::fs::remove_dir_all(bench.run.lease(token)).unwrap();
     eventually("it is dead all the same", || instance.alive() == 0);
     eventually("and then let go of", || bench.status().leases == 0);
     assert!(bench.log().contains("stays under guard"), "{}", bench.log());
+}
+
+fn a_page_that_is_made_anew_is_the_one_that_counts() {
+    let bench = Bench::new();
+    let (client, _) = bench.client();
+    let (token, instance) = (unique(), Instance::running("sleep 1000"));
+    drop(bench.page(token, in_ms(1_500)));
+    order(&client, token, vec![instance.target()], vec![]);
+    eventually("the guard has it", || bench.status().leases == 1);
+    // And its order: at the latest by the next regular look.
+    pause_ms(400);
+    std::fs::remove_dir_all(bench.run.lease(token)).unwrap();
+    let page = bench.page(token, in_ms(600_000));
+    order(&client, token, vec![instance.target()], vec![]);
+    pause_ms(2_000);
+    assert!(instance.alive() >= 2, "the page that nobody writes any more was believed");
+    page.store(Deadline::Over);
+    bench.verified(token);
+    assert_eq!(instance.alive(), 0);
+}
+
+/// A driver's program is called for the cut of a lost lease, and not for one that was released.
+fn a_lease_that_is_released_is_not_cut_behind_its_successors_back() {
+    let bench = Bench::new();
+    let (client, _) = bench.client();
+    let (program, called) = (bench.folder.path().join("driver"), bench.folder.path().join("called"));
+    let script = format!("#!/bin/sh\ncat >> {}\necho '{{\"ok\":true}}'\n", called.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for released in [true, false] {
+        let token = unique();
+        let means = CutMeans::Program {
+            program: program.to_str().unwrap().to_owned(),
+            request: format!(r#"{{"operation":"cut","token":{token}}}"#),
+            timeout_ms: 5_000,
+        };
+        let plan = CutPlan { volume: "pg".to_owned(), token, mount_point: None, means };
+        let page = bench.page(token, in_ms(600_000));
+        order(&client, token, vec![], vec![plan]);
+        eventually("the guard has it", || bench.status().leases == 1);
+        pause_ms(400);
+        if released {
+            // As the executor does it, as fast as it can.
+            client.discharge(token).unwrap();
+            page.store(Deadline::Over);
+            client.forget(token);
+            std::fs::remove_dir_all(bench.run.lease(token)).or_else(|_| std::fs::remove_dir_all(bench.run.lease(token))).unwrap();
+            eventually("the guard lets go", || bench.status().leases == 0);
+            assert!(!called.exists(), "cut after its release");
+        } else {
+            page.store(Deadline::Over);
+            bench.verified(token);
+            assert!(std::fs::read_to_string(&called).unwrap().contains(&format!("\"token\":{token}")));
+        }
+    }
 }
 
 fn garbage_is_reported_and_left_alone() {
@@ -152,7 +212,9 @@ fn garbage_is_reported_and_left_alone() {
     let put = |path: &str, bytes: &[u8]| {
         let path = bench.run.leases().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
+        // Whole at once, so that what is said of it is one thing.
+        std::fs::write(bench.folder.path().join("draft"), bytes).unwrap();
+        std::fs::rename(bench.folder.path().join("draft"), path).unwrap();
     };
     put("nonsense/page", b"x");
     put("007/page", b"x");

@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use berth_executor::hostguard::HOST_GUARD_COMMAND;
 use berth_executor::hostguard::client::{Health, Unwell};
 use berth_executor::hostguard::order::{FORMAT, Needs, Order};
+use berth_executor::hostguard::{HOST_GUARD_COMMAND, HostGuardClient, HostGuardConfig};
 use berth_executor::runtime::kill;
 use berth_guard::page::Deadline;
 use berth_state::noun::session::Guard;
@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
         a_killed_guard_is_noticed_and_its_successor_keeps_the_deadline,
         a_stopped_guard_is_noticed_and_replaced,
         two_guards_of_one_folder_are_impossible,
+        two_executors_of_one_folder_are_impossible,
         a_guard_hands_over_without_killing_anything,
         a_guard_of_another_version_or_with_other_mounts_is_not_adopted,
         nothing_is_claimed_that_was_granted_under_a_guard_that_is_not_there,
@@ -88,6 +89,16 @@ fn two_guards_of_one_folder_are_impossible() {
     assert_eq!(client.ensure().unwrap().pid, first.pid);
 }
 
+fn two_executors_of_one_folder_are_impossible() {
+    let bench = Bench::new();
+    let (_client, _) = bench.client();
+    let config = HostGuardConfig { run: bench.run.path().to_owned(), berth_binary: "/nonexistent".into(), watchdog: None, margin_ms: 500 };
+    let clock = std::sync::Arc::new(berth_executor::clock::SystemHolderClock::new().unwrap());
+    let Err(refused) = HostGuardClient::new(config, clock) else { panic!("a second executor took the folder") };
+    let text = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(text.contains("--run"), "{text}");
+}
+
 fn a_guard_hands_over_without_killing_anything() {
     let bench = Bench::new();
     let (client, first) = bench.client();
@@ -146,7 +157,7 @@ fn nothing_is_claimed_that_was_granted_under_a_guard_that_is_not_there() {
     client.order(of(1, Needs::Nothing)).unwrap();
     client.order(of(2, Needs::HostGuard)).unwrap();
     client.order(of(3, Needs::Watchdog)).unwrap();
-    let claims = |client: &berth_executor::hostguard::HostGuardClient| [1, 2, 3, 4].map(|token| client.may_claim(token));
+    let claims = |client: &HostGuardClient| [1, 2, 3, 4].map(|token| client.may_claim(token));
     assert_eq!(claims(&client), [true, false, false, true], "4 is not ordered yet, and nothing was declared");
     client.declare(Guard::HostProcess);
     assert_eq!(claims(&client), [true, false, false, false]);

@@ -21,6 +21,7 @@ pub fn cases() -> Vec<(&'static str, Case)> {
         an_instance_survives_the_sigkill_of_its_executor_and_its_end_is_remembered,
         an_instance_dies_with_its_shim,
         a_stopped_shim_does_not_keep_an_instance_alive,
+        a_stopped_shim_does_not_hold_up_the_deadline,
     ]
 }
 
@@ -140,4 +141,20 @@ async fn a_stopped_shim_does_not_keep_an_instance_alive(bench: &Bench) {
     tokio::time::timeout(BOUND, runtime.stop(&spec.key, Duration::from_millis(100))).await.unwrap().unwrap();
     assert_eq!(processes_with(marker), 0);
     assert_eq!(exited(&*runtime, &spec.key).await.0, 137);
+}
+
+async fn a_stopped_shim_does_not_hold_up_the_deadline(bench: &Bench) {
+    let runtime = (bench.open)().await;
+    let marker = unique();
+    // It never stops writing, and nobody takes it: the pipe is full at the deadline.
+    let script = format!("trap '' TERM; (setsid sleep {marker} &); echo ready; while :; do echo more; done");
+    let spec = spec(bench, &script);
+    start_ready(&*runtime, &spec).await;
+    eventually("it runs", || async { processes_with(marker) == 1 }).await;
+    signal_shim(bench, &spec.key.instance_name(), rustix::process::Signal::STOP);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    bench.guards.page(&spec.key).store(berth_guard::page::Deadline::Over);
+    eventually("all are dead", || async { processes_with(marker) == 0 }).await;
+    signal_shim(bench, &spec.key.instance_name(), rustix::process::Signal::CONT);
+    assert_eq!(exited(&*runtime, &spec.key).await.0, 124);
 }

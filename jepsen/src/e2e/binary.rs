@@ -18,6 +18,8 @@ pub fn berth_binary() -> Result<PathBuf> {
 
 fn profile_dir() -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot tell where this test program is")?;
-    let deps = program.parent().and_then(|deps| deps.parent());
-    deps.map(PathBuf::from).context("the test program is not in a cargo target folder")
+    let folder = program.parent().context("this program lies in no folder")?;
+    // Tests lie a folder deeper than programs.
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    profile.map(PathBuf::from).context("the test program is not in a cargo target folder")
 }

@@ -5,6 +5,7 @@ use crate::e2e::binary::berth_binary;
 use crate::e2e::cli::Cli;
 use crate::lab::{DockerHost, IMAGE_POSTGRES, Lab, LabProcess, Launch, Machine, default_cache_dir, postgres_image, wait_until};
 use anyhow::{Context, Result, anyhow, ensure};
+use rustix::process::Signal;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::thread;
@@ -55,6 +56,8 @@ pub struct Cluster {
     cli: Cli,
     nodes: Vec<NodeMachine>,
     hosts: Vec<HostMachine>,
+    /// Of daemons that are started from now on.
+    environment: Vec<(String, String)>,
     /// Last, so that it is torn down when everything else is gone.
     lab: Lab,
 }
@@ -62,14 +65,19 @@ pub struct Cluster {
 impl Cluster {
     /// Builds it, and returns when a leader is there and every host is live. Each Docker host has the Postgres image.
     pub fn start(plan: ClusterPlan) -> Result<Self> {
-        let binary = berth_binary()?;
         let image = postgres_image(&default_cache_dir())?;
-        let lab = Lab::new(plan.name)?;
+        Self::start_in(Lab::new(plan.name)?, plan, |host| host.load_image(&image, IMAGE_POSTGRES))
+    }
+
+    /// The same in a lab that has machines already; `prepare` makes each Docker host ready before its executor starts.
+    pub fn start_in(lab: Lab, plan: ClusterPlan, prepare: impl Fn(&DockerHost) -> Result<()> + Sync) -> Result<Self> {
+        let binary = berth_binary()?;
+        let prepare = &prepare;
         let names: Vec<String> = (1..=plan.hosts).map(|n| format!("h{n}")).collect();
         let dockers = lab.add_docker_hosts(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         let loads: Vec<_> = thread::scope(|scope| {
-            let loads: Vec<_> = dockers.iter().map(|host| scope.spawn(|| host.load_image(&image, IMAGE_POSTGRES))).collect();
-            loads.into_iter().map(|load| load.join().unwrap_or_else(|_| Err(anyhow!("loading an image panicked")))).collect()
+            let loads: Vec<_> = dockers.iter().map(|host| scope.spawn(move || prepare(host))).collect();
+            loads.into_iter().map(|load| load.join().unwrap_or_else(|_| Err(anyhow!("preparing a host panicked")))).collect()
         });
         loads.into_iter().collect::<Result<Vec<()>>>()?;
         let machine = |id| Ok(NodeMachine { id, machine: lab.add_node_machine(&format!("n{id}"))?, process: None });
@@ -77,7 +85,7 @@ impl Cluster {
         let endpoints: Vec<String> = nodes.iter().map(|node| endpoint(&node.machine)).collect();
         let cli = Cli::new(binary.clone(), endpoints.join(","));
         let hosts = dockers.into_iter().map(|docker| HostMachine { docker, executor: None }).collect();
-        let mut cluster = Self { binary, plan, cli, nodes, hosts, lab };
+        let mut cluster = Self { binary, plan, cli, nodes, hosts, environment: Vec::new(), lab };
         cluster.start_all()?;
         Ok(cluster)
     }
@@ -136,12 +144,13 @@ impl Cluster {
         let members: Vec<String> = self.nodes.iter().map(|node| format!("{}={}", node.id, endpoint(&node.machine))).collect();
         let cluster_id = format!("{:032x}", 0xbe27_0000_u64 + u64::from(std::process::id()));
         let ttl = format!("{}ms", self.plan.ttl.as_millis());
-        let binary = self.binary.clone();
+        let (binary, environment) = (self.binary.clone(), self.environment.clone());
         let node = self.node(id)?;
         let address = endpoint(&node.machine);
         let launch = Launch::new(&binary).args(["server", "--node-id", &id.to_string(), "--listen", &address, "--advertise", &address]);
         let launch = launch.args(["--cluster-id", &cluster_id, "--initial-members", &members.join(","), "--ttl", &ttl]);
         let launch = launch.arg("--data-dir").arg(node.machine.dir().join("berth"));
+        let launch = environment.into_iter().fold(launch, |launch, (key, value)| launch.env(key, value));
         ensure!(node.process.as_ref().is_none_or(|p| !p.is_alive()), "node {id} runs already");
         node.process = Some(node.machine.spawn("server", &launch)?);
         Ok(())
@@ -158,9 +167,11 @@ impl Cluster {
     pub fn start_executor(&mut self, name: &str) -> Result<()> {
         let endpoints: Vec<String> = self.nodes.iter().map(|node| endpoint(&node.machine)).collect();
         let launch = Launch::new(&self.binary).args(["executor", "--host", name, "--endpoints", &endpoints.join(","), "--register"]);
+        let launch = self.environment.iter().fold(launch, |launch, (key, value)| launch.env(key, value));
         let host = self.host_mut(name)?;
         let launch = launch.args(["--docker-socket", DockerHost::SOCKET_INSIDE, "--address", &host.ip().to_string()]);
-        let launch = launch.arg("--data-dir").arg(host.docker.dir().join("berth"));
+        let launch = launch.args(["--docker-plugin", DockerHost::PLUGIN_DIR_INSIDE]);
+        let launch = launch.arg("--data-dir").arg(host.docker.dir().join("berth")).arg("--run").arg(host.docker.dir().join("berth-run"));
         ensure!(host.executor.as_ref().is_none_or(|p| !p.is_alive()), "the executor of {name} runs already");
         host.executor = Some(host.docker.spawn("executor", &launch)?);
         Ok(())
@@ -171,6 +182,31 @@ impl Cluster {
         let executor = self.host_mut(name)?.executor.take();
         executor.with_context(|| format!("{name} has no executor"))?.kill9()?;
         Ok(())
+    }
+
+    /// Sends a signal to a host's executor, and to nothing else.
+    pub fn signal_executor(&self, name: &str, signal: Signal) -> Result<()> {
+        let executor = self.host(name)?.executor.as_ref().with_context(|| format!("{name} has no executor"))?;
+        ensure!(executor.signal(signal)?, "the executor of {name} has ended");
+        Ok(())
+    }
+
+    /// Sends a signal to a control node's process.
+    pub fn signal_node(&self, id: u64, signal: Signal) -> Result<()> {
+        let node = self.nodes.iter().find(|node| node.id == id).with_context(|| format!("this cluster has no node {id}"))?;
+        let process = node.process.as_ref().with_context(|| format!("node {id} does not run"))?;
+        ensure!(process.signal(signal)?, "node {id} has ended");
+        Ok(())
+    }
+
+    /// The program of daemons that are started from now on.
+    pub fn set_binary(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
+    /// The environment of daemons that are started from now on.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
     }
 
     /// Power on after `kill_host`: another boot, with Docker, and an executor as its init would start it.

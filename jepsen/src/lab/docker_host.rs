@@ -104,6 +104,14 @@ impl DockerHost {
         Ok(())
     }
 
+    /// Stops or resumes dockerd alone.
+    pub fn signal_dockerd(&self, signal: Signal) -> Result<()> {
+        let state = lock(&self.machine.inner.state);
+        let dockerd = state.dockerd.as_ref().with_context(|| format!("no dockerd runs on {}", self.machine.name()))?;
+        ensure!(dockerd.signal(signal)?, "dockerd of {} has ended", self.machine.name());
+        Ok(())
+    }
+
     /// Starts dockerd again after [`DockerHost::kill_dockerd`]; it answers on return.
     pub fn start_dockerd(&self) -> Result<()> {
         self.machine.start_docker()

@@ -91,6 +91,12 @@ impl Machine {
         lock(&self.inner.state).power
     }
 
+    /// The machine's `/` as seen from outside; `None` while it is off, and for machines without mounts of their own.
+    pub fn root(&self) -> Option<PathBuf> {
+        let state = lock(&self.inner.state);
+        state.mounts.as_ref().map(|holder| PathBuf::from(format!("/proc/{}/root", holder.pid())))
+    }
+
     /// Every process of the machine by pid: containers, dockerd, executor, all that was spawned.
     pub fn pids(&self) -> Vec<i32> {
         self.inner.cage.pids()

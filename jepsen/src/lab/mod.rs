@@ -5,13 +5,16 @@
 //!
 //! - [`Lab`]: one lab, its private subnet and shared directory; removed on drop, also by a panic.
 //! - [`Machine`]: a network namespace and a freezer cgroup; runs processes, suffers partitions, pauses and power loss.
-//! - [`DockerHost`]: a machine with a dockerd of its own.
+//! - [`DockerHost`]: a machine with a dockerd of its own. [`GlusterServer`]: a machine that serves a GlusterFS volume.
 //! - [`LabProcess`]: one program in a machine; [`Launch`] says how it starts.
+//! - [`Ceph`]: a Ceph cluster of one node, for the optional test of driver cephfs.
 //! - [`postgres_image`], [`busybox_image`]: container images built here from Debian packages, cached between runs.
 //! - [`leftovers`]: what a lab left on this machine, found by scanning; empty after a teardown.
 
 mod cage;
+mod ceph;
 mod docker_host;
+mod gluster;
 mod identity;
 mod image;
 mod machine;
@@ -23,7 +26,9 @@ mod shell;
 mod site;
 mod sweep;
 
+pub use ceph::Ceph;
 pub use docker_host::{DockerHost, IMAGE_BUSYBOX, IMAGE_POSTGRES};
+pub use gluster::GlusterServer;
 pub use identity::LabId;
 pub use image::{busybox_image, default_cache_dir, postgres_image};
 pub use machine::Machine;

@@ -6,6 +6,7 @@ use crate::lab::docker_host::DockerHost;
 use crate::lab::identity::{LabId, MachineNumber};
 use crate::lab::machine::Machine;
 use crate::lab::network;
+use crate::lab::poll::wait_until;
 use crate::lab::process::{lock, tail};
 use crate::lab::requirements::missing_requirements;
 use crate::lab::sweep::{self, Owner};
@@ -16,7 +17,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
+/// For the last process to go.
+const LEFT_BOUND: Duration = Duration::from_secs(5);
 /// Lines of each log that a failing test prints.
 const LOG_LINES: usize = 40;
 
@@ -126,8 +130,13 @@ impl Lab {
         let reaped: Vec<_> = self.machines().iter().filter_map(|m| m.kill_host().err()).collect();
         let _claim = sweep::claim_lock()?;
         sweep::remove_everything(self.id)?;
-        let left = sweep::leftovers(self.id);
-        if !left.is_empty() {
+        let mut left = Vec::new();
+        // A killed process is listed for a moment after its control group is gone.
+        let clean = wait_until("nothing of the lab to be left", LEFT_BOUND, || {
+            left = sweep::leftovers(self.id);
+            Ok(left.is_empty())
+        });
+        if clean.is_err() {
             bail!("lab {} left this behind: {left:#?}", self.id);
         }
         reaped.into_iter().next().map_or(Ok(()), Err)

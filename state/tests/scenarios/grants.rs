@@ -66,9 +66,45 @@ fn a_grant_decided_on_an_old_spec_or_session_is_refused() {
     w.done(Order::UpdateContainer(UpdateContainer { container: container("db"), version: Version(1), spec: spec(&["pg"]) }));
     assert!(matches!(w.refused(stale_spec), Rejection::VersionMismatch { actual: Version(2), .. }));
     let stale_session = w.grant_order("db", "h1");
-    let order = w.open_order("h1", BOOT, Some(w.session("h1")), Guard::Executor);
+    let order = w.open_order("h1", BOOT, Some(w.session("h1")), Guard::HostProcess);
     w.done(order);
     assert!(matches!(w.refused(stale_session), Rejection::SessionReplaced { .. }));
+}
+
+#[test]
+fn after_expiry_needs_a_guard_that_outlives_the_executor() {
+    for (guard, may) in [(Guard::Executor, false), (Guard::Init, true), (Guard::HostProcess, true)] {
+        let mut w = World::small();
+        let order = w.open_order("h1", BOOT, Some(w.session("h1")), guard);
+        w.done(order);
+        let order = w.grant_order("db", "h1");
+        match w.order(order) {
+            Outcome::Accepted(_) => assert!(may, "{guard:?}"),
+            Outcome::Rejected(why) => assert!(!may && matches!(why, Rejection::NotGuarded { .. }), "{guard:?}: {why}"),
+            Outcome::Keepalives(_) => unreachable!(),
+        }
+    }
+}
+
+#[test]
+fn write_back_is_cut_only_by_a_guard_outside_of_the_instance() {
+    for (guard, may) in [(Guard::Init, false), (Guard::HostProcess, true), (Guard::Watchdog, true)] {
+        let mut w = World::small();
+        let Order::OpenSession(mut order) = w.open_order("h1", BOOT, Some(w.session("h1")), guard) else { unreachable!() };
+        order.declared.drivers.insert(Driver::Image, Cut::FileSystemShutdown);
+        w.done(Order::OpenSession(order));
+        let image = VolumeSpec {
+            driver: Driver::Image,
+            options: [("file".to_owned(), "/images/x.img".to_owned())].into(),
+            coherent: false,
+            ..path_volume("/unused")
+        };
+        w.done(Order::AddVolume(AddVolume { volume: volume("x"), spec: image }));
+        w.add_container("x", spec(&["x"]));
+        let order = w.grant_order("x", "h1");
+        let granted = matches!(w.order(order), Outcome::Accepted(_));
+        assert_eq!(granted, may, "{guard:?}");
+    }
 }
 
 #[test]
@@ -93,7 +129,7 @@ fn the_declaration_at_the_grant_is_frozen_in_the_lease() {
     let held = w.running("db", "h1");
     let order = w.open_order("h1", BOOT, Some(w.session("h1")), Guard::None);
     w.done(order);
-    assert_eq!(w.state.lease(held.0).unwrap().guard, Guard::Executor);
+    assert_eq!(w.state.lease(held.0).unwrap().guard, Guard::HostProcess);
 }
 
 #[test]

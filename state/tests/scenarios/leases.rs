@@ -124,7 +124,7 @@ fn only_the_holding_session_or_its_successor_may_release() {
     let (other, own) = (w.session("h2"), w.session("h1"));
     let order = w.release_order(held, other);
     assert!(matches!(w.refused(order), Rejection::ReleaseRefused { .. }));
-    let order = w.open_order("h1", BOOT, Some(own), Guard::Executor);
+    let order = w.open_order("h1", BOOT, Some(own), Guard::HostProcess);
     w.done(order);
     let order = w.release_order(held, own);
     assert!(matches!(w.refused(order), Rejection::SessionNotFound { .. }), "the replaced session speaks no more");
@@ -140,7 +140,7 @@ fn a_later_boot_over_the_same_ledger_may_release_only_what_expired_or_closes() {
     w.expire(held);
     let renewed = w.state.pulse(old).unwrap().renewed;
     w.done(Order::ExpireSession(ExpireSession { session: old, renewed }));
-    let order = w.open_order("h1", LATER_BOOT, Some(old), Guard::Executor);
+    let order = w.open_order("h1", LATER_BOOT, Some(old), Guard::HostProcess);
     w.done(order);
     assert_eq!(w.phase(held.0), Some(Phase::Expired), "a reboot by itself ends no lease");
     let order = w.release_order(held, w.session("h1"));

@@ -18,7 +18,7 @@ fn a_restarted_executor_replaces_its_session_and_keeps_its_leases() {
     let held = w.running("db", "h1");
     let old = w.session("h1");
     let renewed = w.renewed(held.1);
-    let order = w.open_order("h1", BOOT, Some(old), Guard::Executor);
+    let order = w.open_order("h1", BOOT, Some(old), Guard::HostProcess);
     w.done(order);
     let new = w.session("h1");
     assert_ne!(old, new);
@@ -32,9 +32,9 @@ fn another_boot_ledger_or_an_unknown_predecessor_is_a_conflict() {
     let mut w = World::small();
     w.running("db", "h1");
     let current = w.session("h1");
-    let other_boot = w.open_order("h1", LATER_BOOT, Some(current), Guard::Executor);
-    let unknown = w.open_order("h1", BOOT, None, Guard::Executor);
-    let Order::OpenSession(mut other_ledger) = w.open_order("h1", BOOT, Some(current), Guard::Executor) else { panic!() };
+    let other_boot = w.open_order("h1", LATER_BOOT, Some(current), Guard::HostProcess);
+    let unknown = w.open_order("h1", BOOT, None, Guard::HostProcess);
+    let Order::OpenSession(mut other_ledger) = w.open_order("h1", BOOT, Some(current), Guard::HostProcess) else { panic!() };
     other_ledger.ledger = ledger("h2");
     for order in [other_boot, unknown, Order::OpenSession(other_ledger)] {
         assert!(matches!(w.refused(order), Rejection::SessionConflict { .. }));
@@ -53,7 +53,7 @@ fn a_silent_session_is_closed_only_after_its_leases_expired() {
     w.done(order);
     assert_eq!(w.state.host(&host("h1")).unwrap().session, None);
     assert_eq!(w.phase(held.0), Some(Phase::Expired), "the lease is not ended by that");
-    let order = w.open_order("h1", LATER_BOOT, None, Guard::Executor);
+    let order = w.open_order("h1", LATER_BOOT, None, Guard::HostProcess);
     w.done(order);
 }
 
@@ -90,6 +90,6 @@ fn a_clean_goodbye_needs_all_leases_ended() {
 #[test]
 fn an_unknown_host_has_no_session() {
     let mut w = World::small();
-    let order = w.open_order("h9", BOOT, None, Guard::Executor);
+    let order = w.open_order("h9", BOOT, None, Guard::HostProcess);
     assert!(matches!(w.refused(order), Rejection::HostNotFound { .. }));
 }

@@ -166,7 +166,7 @@ impl World {
     }
 
     pub fn open(&mut self, name: &str) -> SessionId {
-        let order = self.open_order(name, BOOT, None, Guard::Executor);
+        let order = self.open_order(name, BOOT, None, Guard::HostProcess);
         match self.done(order) {
             Made::Session(id) => id,
             other => panic!("{other:?}"),

@@ -28,6 +28,7 @@ pub enum ContainerCommand {
     /// One container: spec, desired state, lease
     Show { container: String },
     /// Register a container, and run it unless --stopped
+    #[command(visible_alias = "run")]
     Add(Box<AddArgs>),
     /// Change the given parts of its spec; a running instance keeps the old one until `berth container restart`
     Update(Box<UpdateArgs>),

@@ -88,7 +88,7 @@ pub struct HealthArgs {
     pub health_start_period: Option<u64>,
 }
 
-/// What runs inside the instance before its command. The volume's state is in BERTH_VOLUME_STATE_<NAME> (new or used).
+/// What runs inside the instance before its command. The volume's state is in `BERTH_VOLUME_STATE_<NAME>` (new or used).
 #[derive(Debug, Default, Args)]
 pub struct EntryArgs {
     /// Run before the command when a volume is new; must succeed. A shell line, or a JSON list of words

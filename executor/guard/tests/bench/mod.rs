@@ -23,6 +23,8 @@ pub const FAR: Deadline = Deadline::At(u64::MAX - 1);
 pub enum Mode {
     /// One process among others.
     Plain,
+    /// As [`Self::Plain`], by somebody who ignores the death of children.
+    ChildrenIgnored,
     /// PID 1 of a pid namespace with a /proc of its own; needs root.
     First,
 }
@@ -119,6 +121,11 @@ impl Bench {
         let program = env!("CARGO_BIN_EXE_berth-guard");
         let mut line = match self.mode {
             Mode::Plain => Command::new(program),
+            Mode::ChildrenIgnored => {
+                let mut line = Command::new("env");
+                line.args(["--ignore-signal=CHLD", program]);
+                line
+            }
             Mode::First => {
                 let mut line = Command::new("unshare");
                 line.args(["--pid", "--fork", "--mount-proc", "--kill-child", program]);
@@ -168,7 +175,7 @@ impl Guard {
     fn pid(&self) -> i32 {
         let outer = i32::try_from(self.child.id()).unwrap();
         match self.mode {
-            Mode::Plain => outer,
+            Mode::Plain | Mode::ChildrenIgnored => outer,
             Mode::First => children_of(outer).first().copied().expect("unshare has one child"),
         }
     }
