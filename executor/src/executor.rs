@@ -216,7 +216,7 @@ impl Executor {
         let thread = enforcer.spawn().map_err(|source| ExecutorError::Machine { what: "start the deadline thread", source })?;
         info!(host = %self.config.host, ledger = %state.ledger, margin_ms = self.config.margin_ms, records = state.records.len(), "executor started");
 
-        hostguard::client::begin(self.context.host_guard.clone()).await;
+        hostguard::supervise::begin(self.context.host_guard.clone()).await;
         let thread = Arc::new(thread);
         let inner = shutdown.child_token();
         let context = Arc::clone(&self.context);
@@ -271,7 +271,7 @@ impl Executor {
             () = doors => Ok(()),
             () = report::report(Arc::clone(&context), statuses) => Ok(()),
             () = hooks::follow(Arc::clone(&context)) => Ok(()),
-            () = hostguard::client::supervise(context.host_guard.clone()) => Ok(()),
+            () = hostguard::supervise::supervise(context.host_guard.clone()) => Ok(()),
             () = logs::serve(Arc::clone(&context), log_sources) => Ok(()),
             () = leftovers::sweep_mounts(Arc::clone(&context), mounts) => Ok(()),
         }

@@ -57,6 +57,7 @@ pub fn instance_spec(
         cpu_millis: spec.limits.cpu_millis,
         memory_bytes: spec.limits.memory_bytes,
         stop_signal: spec.stop_signal.clone(),
+        privileged: spec.privileged,
         // The launch step makes its files first.
         guard: GuardSpec::default(),
     })

@@ -2,6 +2,7 @@
 //!
 //! - [`server`]: one control node, assembled: what `berth server` runs.
 //! - [`api`]: the gRPC services. [`core`]: what they and the leader loops share. [`leader`]: notes and leader-only loops.
+//! - [`fencing`]: fence actions, power and storage.
 //! - [`machine`]: the replicated state machine over `berth_state`.
 //! - [`node`]: openraft assembled: propose, linearizable read, who leads. [`peer`]: traffic between nodes.
 //! - [`store`]: log, state, events and snapshots on an [`engine`]. [`types`]: openraft's types, named once.
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod core;
 pub mod engine;
 pub mod fatal;
+pub mod fencing;
 pub mod leader;
 pub mod machine;
 pub mod node;

@@ -9,12 +9,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use berth_executor::hostguard::HOST_GUARD_COMMAND;
 use berth_executor::runtime::kill;
 use berth_executor::runtime::process::SHIM_COMMAND;
 use rustix::process::Signal;
 
 /// Subcommands of this binary that the demo starts, itself or through an executor.
-const PARTS: [&str; 4] = ["server", "executor", SHIM_COMMAND, "witness"];
+const PARTS: [&str; 5] = ["server", "executor", HOST_GUARD_COMMAND, SHIM_COMMAND, "witness"];
 /// How often, and how far apart, the dying are looked for: 5 s together.
 const LOOKS: u32 = 500;
 const LOOK: Duration = Duration::from_millis(10);

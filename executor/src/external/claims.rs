@@ -153,13 +153,13 @@ impl Claims {
             return if own { Tried::Again(refusal) } else { Tried::Refused(refusal) };
         }
         let Some(volume) = wanted.volumes.first() else { return Tried::Refused(Refusal::Other(one_line(&rejection.to_string()))) };
-        match rejection {
-            // The entry that ends the lease removes it.
-            Rejection::ContainerExists { .. } | Rejection::SessionNotFound { .. } | Rejection::SessionReplaced { .. } => {
-                Tried::Again(Refusal::Held(one_line(&format!("volume {volume}: {rejection}"))))
-            }
-            other => Tried::Refused(Refusal::rejected(volume, other, None)),
+        // The entry that ends a lease of this name removes it; a session that was replaced has a successor.
+        let passes =
+            matches!(rejection, Rejection::ContainerExists { .. } | Rejection::SessionNotFound { .. } | Rejection::SessionReplaced { .. });
+        if passes {
+            return Tried::Again(Refusal::Held(one_line(&format!("volume {volume}: {rejection}"))));
         }
+        Tried::Refused(Refusal::rejected(volume, rejection, None))
     }
 
     /// A lease of this host for Docker.

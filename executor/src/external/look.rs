@@ -16,6 +16,7 @@ use super::table::{Entry, External, FORGOTTEN_MS, GRACE_MS, Phase};
 use crate::clock::HolderTime;
 use crate::deadline::Right;
 use crate::hostguard::KillTarget;
+use crate::hostguard::order::Order;
 use crate::runtime::kill::{cgroup_is_empty, kill_now};
 use crate::runtime::{InstanceKey, RuntimeError};
 
@@ -132,18 +133,23 @@ impl External {
         }
     }
 
-    /// The host guard kills them too. Those of before stay: a group that is gone is killed at no cost.
+    /// The host guard kills them too. Those of before stay: a group that is gone is killed at no cost. What its order says is read, not remembered: the step
+    /// that opened the lease writes it too.
     pub(super) fn aim(&self, token: Token, ids: impl Iterator<Item = String>) {
         let Some(client) = &self.host_guard else { return };
         let mut table = self.lock();
         let Some(entry) = table.get_mut(&token) else { return };
-        let mut next = entry.aimed.clone();
-        next.extend(ids.map(|text| KillTarget::GroupNamed { text }).filter(|target| !entry.aimed.contains(target)));
-        if next.len() > entry.aimed.len() {
-            match client.aim(token.0, next.clone()) {
-                Ok(()) => entry.aimed = next,
-                Err(error) => error!(%token, %error, "the host guard does not know a container of this lease"),
+        for target in ids.map(|text| KillTarget::GroupNamed { text }) {
+            if !entry.aimed.contains(&target) {
+                entry.aimed.push(target);
             }
+        }
+        let told = Order::read(client.run_folder(), token.0).ok().flatten().map(|order| order.kills);
+        if entry.aimed.is_empty() || told.as_ref() == Some(&entry.aimed) {
+            return;
+        }
+        if let Err(error) = client.aim(token.0, entry.aimed.clone()) {
+            error!(%token, %error, "the host guard does not know a container of this lease");
         }
     }
 

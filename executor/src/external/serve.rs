@@ -72,13 +72,19 @@ fn plugin_door(socket: PathBuf, handler: Arc<dyn Handler>) -> futures::future::B
 
 /// In place of the socket that a former process left: only one executor has this host's ledger. Root's alone.
 async fn listen(socket: &Path) -> UnixListener {
+    let mut told = String::new();
     loop {
         match bind(socket) {
             Ok(listener) => {
                 info!(socket = %socket.display(), "listening");
                 return listener;
             }
-            Err(error) => error!(socket = %socket.display(), %error, "cannot listen"),
+            // Once for each reason: a path that is too long stays so.
+            Err(error) if error.to_string() == told => {}
+            Err(error) => {
+                error!(socket = %socket.display(), %error, "cannot listen");
+                told = error.to_string();
+            }
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use berth_state::noun::session::Guard;
 use rustix::process::Signal;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::entry::HOST_GUARD_COMMAND;
 use super::facts::Facts;
 use super::folder::RunFolder;
-use super::hands::chain;
 use super::lock::Lock;
 use super::order::{Needs, Order, OrderError};
 use super::status::{ADOPTED, Status};
@@ -29,8 +28,6 @@ use crate::runtime::kill;
 pub const STALE_MS: u64 = 1_000;
 /// A change that lasts so long is declared.
 const STEADY_MS: u64 = 2_000;
-/// How often it is looked after, apart from each keepalive.
-const WATCH: Duration = Duration::from_millis(250);
 /// How often and how far apart a new guard is waited for (5 s together), and the folder's lock (1 s).
 const TRIES: u32 = 500;
 const ATTACH_TRIES: u32 = 100;
@@ -94,7 +91,7 @@ pub enum Unwell {
 }
 
 pub struct HostGuardClient {
-    config: HostGuardConfig,
+    pub(super) config: HostGuardConfig,
     run: RunFolder,
     clock: Arc<dyn HolderClock>,
     _attached: Lock,
@@ -340,50 +337,6 @@ impl HostGuardClient {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is one insert or remove.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// At the start of an executor: there is a guard then, or the reason is in the log.
-pub async fn begin(client: Option<Arc<HostGuardClient>>) {
-    let Some(client) = client else { return };
-    let watchdog = client.config.watchdog.clone();
-    match ensure(client).await {
-        Ok(status) => {
-            info!(pid = status.pid, watchdog = status.watchdog.is_some(), "under a host guard");
-            if let Some(wanted) = watchdog.filter(|_| status.watchdog.is_none()) {
-                error!(device = %wanted.device.display(), "the watchdog is not armed: see the host guard's log in the run folder");
-            }
-        }
-        Err(text) => error!(error = text, "no host guard"),
-    }
-}
-
-/// Looks after the guard for ever: one that has gone or hangs is replaced at once.
-pub async fn supervise(client: Option<Arc<HostGuardClient>>) {
-    let Some(client) = client else { return std::future::pending().await };
-    let mut told = String::new();
-    loop {
-        tokio::time::sleep(WATCH).await;
-        let Health::Unwell(why) = client.health() else { continue };
-        let failed = match ensure(Arc::clone(&client)).await {
-            Ok(status) => {
-                warn!(%why, pid = status.pid, "the host guard was not there: another one is");
-                String::new()
-            }
-            Err(text) => text,
-        };
-        // Once for each reason: it is tried four times a second.
-        if !failed.is_empty() && failed != told {
-            error!(%why, error = failed, "no host guard: leases granted under it are not renewed");
-        }
-        told = failed;
-    }
-}
-
-async fn ensure(client: Arc<HostGuardClient>) -> Result<Status, String> {
-    match tokio::task::spawn_blocking(move || client.ensure()).await {
-        Ok(ended) => ended.map_err(|error| chain(&error)),
-        Err(join) => Err(join.to_string()),
     }
 }
 

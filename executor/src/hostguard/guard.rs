@@ -26,6 +26,8 @@ use super::watchdog::{HeldOff, Keeper};
 pub const LOOK: Duration = Duration::from_millis(20);
 /// Without an executor and without a lease it ends after this.
 const IDLE_NS: u64 = 3_000_000_000;
+/// And where leases are left with which there is nothing more to do, after this: a start may still be under way in an engine that hangs.
+const SETTLED_NS: u64 = 600_000_000_000;
 
 /// Why it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,17 +243,19 @@ impl HostGuard {
     }
 
     fn may_end(&mut self) -> bool {
-        if !self.leases.is_empty() {
+        let (empty, settled) = (self.leases.is_empty(), self.leases.values().all(|watched| watched.lease.is_settled()));
+        if !settled {
             self.idle_since_ns = None;
             return false;
         }
-        if self.stop.load(Ordering::SeqCst) || self.is_replaced() || !self.run.leases().exists() {
+        if empty && self.must_end() {
             return true;
         }
+        let bound = if empty { IDLE_NS } else { SETTLED_NS };
         let now = self.hands.now_ns();
         match self.idle_since_ns {
             // Only where the lock can be had nobody is there; the look is cheap, but not for every 20 ms.
-            Some(since) if now.saturating_sub(since) >= IDLE_NS => {
+            Some(since) if now.saturating_sub(since) >= bound => {
                 self.idle_since_ns = None;
                 matches!(Lock::sole(&self.run.attached()), Ok(Some(_)))
             }
@@ -263,8 +267,12 @@ impl HostGuard {
         }
     }
 
+    fn must_end(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || self.is_replaced() || !self.run.leases().exists()
+    }
+
     fn end(self) -> Ended {
-        say("no lease is left: the guard ends");
+        say("nothing is left to guard: the guard ends");
         if let Some(watchdog) = self.watchdog
             && let Err(error) = watchdog.disarm()
         {

@@ -135,6 +135,11 @@ impl Lease {
         self.over = Some(Over { at_ns, dead: false, volumes: plans.map(Volume::new).collect(), next_check_ns: 0, facts });
     }
 
+    /// All is done.
+    pub fn is_settled(&self) -> bool {
+        self.over.as_ref().is_some_and(|over| over.dead && over.volumes.iter().all(Volume::is_unmounted))
+    }
+
     /// Its deadline has come, and it was not seen before.
     pub fn falls_due(&self, hands: &Arc<dyn Hands>) -> bool {
         self.over.is_none() && self.order.is_some() && self.page.deadline().left_ns(hands.now_ns()).is_none()

@@ -143,7 +143,7 @@ fn look_until(lease: &mut Lease, hands: &Arc<dyn Hands>, what: &str, holds: impl
 }
 
 fn finished(lease: &Lease) -> bool {
-    lease.over.as_ref().is_some_and(|over| over.dead && over.volumes.iter().all(Volume::is_unmounted))
+    lease.is_settled()
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! - `folder`, `order`, `target`, `facts`, `status`, `lock`: the files, one each.
 //! - `entry`: the hidden subcommand. `process`: what makes it stay. `guard`: its loop. `lease`, `volume`: one lease, one volume. `hands`: the seam to the world.
 //! - `watchdog`: when the hardware is petted, and how. `watch`, `log`: hints in, lines out.
-//! - `client`, `orders`: the executor's side.
+//! - `client`, `orders`, `supervise`: the executor's side.
 
 pub mod client;
 mod entry;
@@ -25,6 +25,7 @@ pub mod order;
 mod orders;
 mod process;
 pub mod status;
+pub(crate) mod supervise;
 mod target;
 mod volume;
 mod watch;

@@ -47,6 +47,9 @@ pub struct InstanceSpec {
     pub memory_bytes: Option<u64>,
     /// `SIGTERM` style name; `None`: the image's own, else SIGTERM.
     pub stop_signal: Option<String>,
+    /// Docker only: it can then undo what this host enforces, which the control plane has weighed.
+    #[serde(default)]
+    pub privileged: bool,
     /// Without it nothing is created: an instance from before guards were there is known, and killed, but never started.
     #[serde(default)]
     pub guard: GuardSpec,

@@ -79,6 +79,7 @@ impl Rig {
             cpu_millis: None,
             memory_bytes: None,
             stop_signal: None,
+            privileged: false,
         }
     }
 

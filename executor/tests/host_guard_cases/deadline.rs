@@ -224,8 +224,7 @@ fn garbage_is_reported_and_left_alone() {
     let _page = bench.page(13, in_ms(600_000));
     put("13/enforce.json", b"{ half");
     // A page of another token.
-    std::fs::create_dir_all(bench.run.lease(14)).unwrap();
-    std::fs::copy(bench.run.page(13), bench.run.page(14)).unwrap();
+    put("14/page", &std::fs::read(bench.run.page(13)).unwrap());
     let (token, instance) = (unique(), Instance::running("sleep 1000"));
     let _own = bench.page(token, in_ms(500));
     order(&client, token, vec![instance.target()], vec![]);

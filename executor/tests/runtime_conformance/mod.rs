@@ -125,6 +125,7 @@ pub fn spec(bench: &Bench, script: &str) -> InstanceSpec {
         cpu_millis: None,
         memory_bytes: None,
         stop_signal: None,
+        privileged: false,
     }
 }
 

@@ -75,7 +75,7 @@ async fn an_instance_survives_the_sigkill_of_its_executor_and_its_end_is_remembe
 
     eventually("the script runs", || async { logs(&*runtime, &key, None).await.0 == "ready\n" }).await;
     assert_eq!(state(&*runtime, &key).await, InstanceState::Running);
-    assert_eq!(processes_with(marker), 1);
+    eventually("its child runs", || async { processes_with(marker) == 1 }).await;
     let handle = runtime.kill_handle(&key).await.unwrap().expect("it runs");
     assert_eq!(runtime.start(&key).await.unwrap(), handle, "start on a survivor is no second start");
 

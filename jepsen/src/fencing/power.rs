@@ -7,7 +7,7 @@ use crate::lab::Machine;
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -27,10 +27,7 @@ impl PowerSwitch {
     pub fn install(cluster: &Cluster, power: Power) -> Result<Self> {
         let folder = cluster.lab().shared_dir().join("power");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let script = folder.join("fence_lab");
-        let text = AGENT.replace("FOLDER", &folder.display().to_string());
-        fs::write(&script, text.replace("FAILS", &power.fails.to_string()).replace("LIES", if power.lies { "yes" } else { "no" }))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        let script = write_agent(&folder, power)?;
         for host in cluster.host_names() {
             let agent = format!("{} plug={host} @timeout=10s", script.display());
             cluster.cli().run(&["host", "update", &host, "--fence-agent", &agent])?;
@@ -50,7 +47,15 @@ impl PowerSwitch {
     }
 }
 
-fn serve(base: &std::path::Path, machine: &Machine) {
+fn write_agent(folder: &Path, power: Power) -> Result<PathBuf> {
+    let script = folder.join("fence_lab");
+    let text = AGENT.replace("FOLDER", &folder.display().to_string());
+    fs::write(&script, text.replace("FAILS", &power.fails.to_string()).replace("LIES", if power.lies { "yes" } else { "no" }))?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(script)
+}
+
+fn serve(base: &Path, machine: &Machine) {
     let (asked, off): (PathBuf, PathBuf) = (base.with_extension("asked"), base.with_extension("off"));
     if !asked.exists() || off.exists() {
         return;
@@ -93,3 +98,37 @@ status|monitor)
 *) echo "fence_lab: unknown action $action" >&2; exit 1 ;;
 esac
 "#;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use super::{Power, write_agent};
+    use std::fs;
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    fn call(script: &Path, action: &str) -> i32 {
+        let mut child = Command::new("sh").arg(script).stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(format!("action={action}\nplug=h1\n").as_bytes()).unwrap();
+        child.wait().unwrap().code().unwrap()
+    }
+
+    #[test]
+    fn the_agent_fails_as_often_as_it_shall_and_then_waits_for_the_switch() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = write_agent(folder.path(), Power { fails: 2, lies: false }).unwrap();
+        assert_eq!((call(&script, "status"), call(&script, "off"), call(&script, "off")), (0, 1, 1));
+        assert!(!folder.path().join("h1.asked").exists(), "nothing was asked of the switch yet");
+        fs::write(folder.path().join("h1.off"), "").unwrap();
+        assert_eq!((call(&script, "off"), call(&script, "status"), call(&script, "on"), call(&script, "status")), (0, 2, 0, 0));
+    }
+
+    #[test]
+    fn a_lying_agent_says_done_and_asks_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = write_agent(folder.path(), Power { fails: 0, lies: true }).unwrap();
+        assert_eq!((call(&script, "off"), call(&script, "status")), (0, 2));
+        assert!(!folder.path().join("h1.asked").exists());
+    }
+}

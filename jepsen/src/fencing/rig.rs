@@ -6,12 +6,13 @@ use crate::fencing::image;
 use crate::fencing::kind::{DriverKind, Rule};
 use crate::fencing::power::PowerSwitch;
 use crate::fencing::stamps::{Ns, Stamps};
-use crate::fencing::tap::{Heard, Tap, grants};
+use crate::fencing::tap::{Heard, Tap, grants, host_of};
 use crate::fencing::watch::{Storage, Watch, WatchedHost};
 use crate::lab::{DockerHost, GlusterServer, Lab, Machine, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub struct Rig {
     pub token: u64,
     pub leader: u64,
     fault: Option<Ns>,
+    /// What stands for a lease's token in the stamps of writers that are told none, and that token.
+    aliases: BTreeMap<u64, u64>,
     /// A takeover was waited for in vain, whatever came later.
     missed: Cell<bool>,
     /// Last, so that the lab ends when everything else is gone.
@@ -114,6 +117,7 @@ impl Rig {
             token: 0,
             leader,
             fault: None,
+            aliases: BTreeMap::new(),
             missed: Cell::new(false),
             cluster,
         };
@@ -183,6 +187,26 @@ impl Rig {
             Ok(self.stamps()?.writers.get(&self.token).is_some_and(|writers| *writers >= 5))
         })?;
         Ok(())
+    }
+
+    /// Notes that the newest lease of `host` is the one of the writers that stamp under `alias`.
+    pub fn alias_newest(&mut self, alias: u64, host: &str) -> Result<()> {
+        let heard = self.heard();
+        let tokens = grants(&heard).into_keys().filter(|token| host_of(&heard, *token).as_deref() == Some(host));
+        self.aliases.insert(alias, tokens.max().with_context(|| format!("{host} was granted nothing"))?);
+        Ok(())
+    }
+
+    /// The lease of a token in the stamps.
+    pub fn lease_of(&self, token: u64) -> u64 {
+        self.aliases.get(&token).copied().unwrap_or(token)
+    }
+
+    /// Until when each token in the stamps might be used.
+    pub fn deadlines(&self) -> BTreeMap<u64, Ns> {
+        let of_pages = self.watch.deadlines();
+        let aliased = self.aliases.iter().filter_map(|(alias, token)| Some((*alias, *of_pages.get(token)?)));
+        of_pages.clone().into_iter().chain(aliased).collect()
     }
 
     /// Marks the moment of the fault.

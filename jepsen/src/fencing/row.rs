@@ -20,7 +20,7 @@ pub struct Row {
     pub ok: bool,
 }
 
-/// What the promise of a rung leaves open, in the words of the documentation; such a row shows it instead of failing.
+/// What the promise of a rung leaves open, in the words of `berth why`, which must have said so; such a row shows it instead of failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leave {
     pub sentence: &'static str,

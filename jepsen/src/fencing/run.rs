@@ -5,8 +5,8 @@ use crate::e2e::target_dir;
 use crate::fencing::analysis::{Measures, Seen, measure};
 use crate::fencing::kind::{DriverKind, Rule};
 use crate::fencing::report::{Case, Report, Sabotaged, header, line};
-use crate::fencing::rig::{Rig, RigPlan};
-use crate::fencing::row::{Expected, Row, faults_of};
+use crate::fencing::rig::{CONTAINER, Rig, RigPlan, VOLUME};
+use crate::fencing::row::{Expected, MARGIN_MS, Row, faults_of};
 use crate::fencing::scenarios::{self, Scenario, Setting, sabotage};
 use crate::fencing::stamps::Ns;
 use crate::fencing::tap::{ending, grants};
@@ -14,6 +14,7 @@ use crate::fencing::{control, failover};
 use crate::lab::{GlusterServer, missing_requirements};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -160,13 +161,16 @@ pub fn one_case(scenario: &Scenario, setting: Setting, ttl: Duration) -> Result<
     let (driver, rule) = setting;
     let plan = RigPlan { driver, rule, ttl, power: scenario.power };
     let mut rig = if scenario.bare { Rig::start_without_container(plan)? } else { Rig::start(plan)? };
-    let standing = rig.why().ok().and_then(|why| why["rung"].as_u64());
+    let before = rig.why().unwrap_or_default();
     let done = (scenario.act)(&mut rig);
+    // Without a container there was nothing to ask about before.
+    let before = if scenario.bare { rig.cluster.cli().json(&["why", VOLUME]).unwrap_or_default() } else { before };
     if let Err(failed) = done {
-        let why = rig.berth(&["why", crate::fencing::rig::CONTAINER]).unwrap_or_else(|e| format!("{e:#}"));
-        return Err(failed.context(why));
+        println!("{}", rig.berth(&["why", CONTAINER]).unwrap_or_else(|e| format!("{e:#}")));
+        print_story(&rig);
+        return Err(failed);
     }
-    let mut case = judge(&rig, scenario, setting, standing)?;
+    let mut case = judge(&rig, scenario, setting, &before)?;
     if !case.row.ok {
         print_story(&rig);
     }
@@ -177,7 +181,7 @@ pub fn one_case(scenario: &Scenario, setting: Setting, ttl: Duration) -> Result<
     Ok(case)
 }
 
-fn judge(rig: &Rig, scenario: &Scenario, (driver, rule): Setting, standing: Option<u64>) -> Result<Case> {
+fn judge(rig: &Rig, scenario: &Scenario, (driver, rule): Setting, before: &Value) -> Result<Case> {
     let (heard, stamps) = (rig.heard(), rig.stamps()?);
     // A slow mount's holder never wrote; and where nobody took over, nobody may be left to show an image's content.
     let silent = rig.missed() || scenario.name.contains("slow mount");
@@ -189,7 +193,7 @@ fn judge(rig: &Rig, scenario: &Scenario, (driver, rule): Setting, standing: Opti
     let twins_ms = stamps.twins_ms();
     let seen = Seen {
         stamps: stamps.of,
-        deadlines: rig.watch().deadlines(),
+        deadlines: rig.deadlines(),
         granted: grants(&heard),
         growth: rig.watch().growth(),
         fault: rig.fault(),
@@ -197,12 +201,16 @@ fn judge(rig: &Rig, scenario: &Scenario, (driver, rule): Setting, standing: Opti
     };
     let mut measures = measure(&seen);
     measures.overlap_ms = measures.overlap_ms.max(twins_ms);
-    let evidence = ending(&heard, rig.token).unwrap_or_else(|| "none".to_owned());
+    let evidence = ending(&heard, rig.lease_of(rig.token)).unwrap_or_else(|| "none".to_owned());
     let leave = (scenario.leave)(driver, rule);
     let bound = u64::try_from((rig.ttl() + scenario.outage_bound).as_millis()).context("an outage bound")?;
     let mut wrong = faults_of(&measures, &evidence, moved, (scenario.expected)(rule), leave, bound);
     if rig.missed() && matches!((scenario.expected)(rule), Expected::Moves(_)) {
         wrong.push("nobody had taken over when the wait for it was over".to_owned());
+    }
+    let shown = measures.late_ms > MARGIN_MS || measures.overlap_ms + measures.bytes_after_grant > 0;
+    if let Some(open) = leave.filter(|open| shown && !before["cannot_hold"].to_string().contains(open.sentence)) {
+        wrong.push(format!("`berth why` did not say that this rung leaves this open: {}", open.sentence));
     }
     let Measures { late_writes, late_ms, bytes_after_grant, overlap_ms, outage_ms } = measures;
     let row = Row {
@@ -214,7 +222,7 @@ fn judge(rig: &Rig, scenario: &Scenario, (driver, rule): Setting, standing: Opti
         bytes_after_grant,
         overlap_ms,
         outage_ms,
-        rung: rung_that_held(&evidence, standing),
+        rung: rung_that_held(&evidence, before["rung"].as_u64()),
         evidence,
         ok: wrong.is_empty(),
     };

@@ -54,9 +54,21 @@ impl Cage {
         wait_until("the freezer cgroup to be FROZEN", FREEZE_BOUND, || {
             // Written again each time: a task that could not be stopped at first is only tried again by a new write.
             fs::write(&state, "FROZEN").with_context(|| format!("cannot freeze {}", state.display()))?;
-            Ok(fs::read_to_string(&state)?.trim() == "FROZEN")
+            Ok(fs::read_to_string(&state)?.trim() == "FROZEN" || self.stands_still())
         })?;
         Ok(())
+    }
+
+    /// Whether every thread waits in the kernel, where it cannot be frozen yet: one whose file system is served by a process that is frozen already (FUSE) stays
+    /// there, and no thread of a freezing cgroup gets back to its program.
+    fn stands_still(&self) -> bool {
+        let waits = |stat: PathBuf| {
+            let text = fs::read_to_string(stat).unwrap_or_default();
+            // Frozen ones are shown as waiting too. A thread that has gone is no thread.
+            text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['D', 'Z', 'X']))
+        };
+        let threads = |pid: i32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        self.pids().into_iter().all(|pid| threads(pid).all(|thread| waits(thread.path().join("stat"))))
     }
 
     pub(super) fn thaw(&self) -> Result<()> {
@@ -65,7 +77,7 @@ impl Cage {
     }
 
     pub(super) fn is_frozen(&self) -> bool {
-        fs::read_to_string(self.path.join("freezer.state")).is_ok_and(|s| s.trim() == "FROZEN")
+        fs::read_to_string(self.path.join("freezer.state")).is_ok_and(|s| s.trim() != "THAWED")
     }
 
     /// Kills everything at one moment: frozen first, so that nothing can react to the death of something else. Returns when

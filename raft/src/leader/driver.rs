@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_state::command::{InitCluster, Order};
-use berth_state::ids::ContainerId;
+use berth_state::ids::{ContainerId, NodeId};
 use berth_state::{Outcome, Rejection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,8 @@ use tracing::{debug, info, warn};
 use crate::api::errors::ApiError;
 use crate::clock::RawTime;
 use crate::core::Core;
+use crate::fencing::storage::RealStorage;
+use crate::leader::fencer::Fencer;
 use crate::leader::{placement, revocation, timers};
 
 /// Longest sleep between two turns, should a wake-up be missed.
@@ -35,13 +37,15 @@ pub struct Driver {
     in_flight: Vec<Order>,
     proposals: JoinSet<Done>,
     held_back: Vec<(Order, RawTime)>,
+    fencer: Fencer,
 }
 
 impl Driver {
     #[must_use]
     pub fn new(core: Arc<Core>) -> Self {
         let actor = format!("node {}", core.node().id());
-        Self { core, actor, in_flight: Vec::new(), proposals: JoinSet::new(), held_back: Vec::new() }
+        let fencer = Fencer::new(NodeId(core.node().id()), Arc::new(RealStorage));
+        Self { core, actor, in_flight: Vec::new(), proposals: JoinSet::new(), held_back: Vec::new(), fencer }
     }
 
     pub async fn run(mut self, shutdown: CancellationToken) {
@@ -54,6 +58,9 @@ impl Driver {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(done) = self.proposals.join_next() => if let Ok(done) = done { self.done(done) },
+                action = self.fencer.next() => if let Some(action) = action {
+                    self.fencer.ended(action, self.core.clock().raw_now());
+                },
                 changed = applied.changed() => if changed.is_err() { return },
                 changed = leadership.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(sleep) => {}
@@ -71,10 +78,13 @@ impl Driver {
         // L11: only a leader that has applied the first entry of its own term; a follower keeps its notes and is silent.
         if self.core.node().is_leader_ready().is_none() {
             self.held_back.clear();
+            self.fencer.stop();
             return IDLE;
         }
         let now = self.core.clock().raw_now();
         self.held_back.retain(|(_, until)| now < *until);
+        let (core, fencer) = (&self.core, &mut self.fencer);
+        core.view(|view| fencer.turn(view.state, now));
         let (orders, next) = self.due(now);
         for order in orders {
             self.propose(order);
@@ -90,6 +100,9 @@ impl Driver {
                 return (vec![Order::InitCluster(init)], None);
             };
             let mut due = self.core.notes(|notes| timers::due(view.state, notes, now));
+            let fences = self.core.notes(|notes| self.fencer.due(view.state, notes, now));
+            due.orders.extend(fences.orders);
+            due.next = [due.next, fences.next].into_iter().flatten().min();
             due.orders.extend(revocation::due(view.state));
             due.orders.extend(placement::next(view.state, &held_back).map(Order::GrantLease));
             (due.orders, due.next)
@@ -119,6 +132,12 @@ impl Driver {
 
     fn done(&mut self, (order, result): Done) {
         self.in_flight.retain(|other| *other != order);
+        if let (Order::BeginFenceAttempt(begin), Ok(Outcome::Accepted(accepted))) = (&order, &result)
+            && self.core.node().is_leader_ready().is_some()
+        {
+            let (core, fencer) = (&self.core, &mut self.fencer);
+            core.view(|view| fencer.begun(view.state, &begin.host, accepted.revision));
+        }
         match result {
             Ok(Outcome::Accepted(_) | Outcome::Keepalives(_)) => return,
             // The usual race: a renewal or release came first. Exactly what the compare-and-set is for.

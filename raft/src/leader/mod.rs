@@ -4,9 +4,12 @@
 //! - [`notes`]: when this node saw which renewal, by its own clock (L10).
 //! - [`timers`]: what is over by those notes: expiry, lock delay, activation, drain time, silent sessions (L11-L14, L17).
 //! - [`placement`]: the next grant. [`revocation`]: leases that should stop.
+//! - [`fencing`]: who is to be fenced, and how it is proven (L15, L21). [`fencer`]: the actions under way.
 //! - [`driver`]: the task that turns them and proposes.
 
 pub mod driver;
+pub mod fencer;
+pub mod fencing;
 pub mod notes;
 pub mod placement;
 pub mod revocation;

@@ -24,6 +24,10 @@ pub enum Noted {
     Expired(LeaseId),
     /// The session's last keepalive (L17).
     Heard(SessionId),
+    /// The newest fence action that ended for this token: the back-off counts from here.
+    Tried(Token),
+    /// An open fence attempt, by the entry that began it: another node gives it up when its time is over (L21).
+    Attempted(Revision),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +53,18 @@ impl Notes {
                 }
                 ObjectKey::Renewal(token) => self.set(state, Noted::Renewed(*token), now),
                 ObjectKey::Pulse(session) => self.set(state, Noted::Heard(*session), now),
+                ObjectKey::Fence(token) => self.set(state, Noted::Tried(*token), now),
+                ObjectKey::Host(id) => {
+                    if let Some(open) = state.host(id).and_then(|host| host.attempt.as_ref()) {
+                        self.set(state, Noted::Attempted(open.id), now);
+                    }
+                    self.notes.retain(|noted, _| !matches!(noted, Noted::Attempted(_)) || fact(state, *noted).is_some());
+                }
                 ObjectKey::Cluster
                 | ObjectKey::Clock
-                | ObjectKey::Host(_)
                 | ObjectKey::Volume(_)
                 | ObjectKey::Container(_)
                 | ObjectKey::Session(_)
-                | ObjectKey::Fence(_)
                 | ObjectKey::Request(_) => {}
             }
         }
@@ -94,5 +103,7 @@ fn fact(state: &ClusterState, noted: Noted) -> Option<Revision> {
         Noted::Revoked(id) => state.lease(id).and_then(|l| l.revoked.as_ref()).map(|r| r.at),
         Noted::Expired(id) => state.lease(id).and_then(|l| l.expired),
         Noted::Heard(id) => state.pulse(id).map(|p| p.renewed),
+        Noted::Tried(token) => state.fence(token).and_then(|fence| fence.tries.last()).map(|tried| tried.at),
+        Noted::Attempted(id) => state.hosts().any(|host| host.attempt.as_ref().is_some_and(|open| open.id == id)).then_some(id),
     }
 }

@@ -22,7 +22,7 @@ pub struct Due {
 
 impl Due {
     /// Takes the order if its time has come, else remembers when that is.
-    fn at(&mut self, time: RawTime, now: RawTime, order: impl FnOnce() -> Option<Order>) {
+    pub(super) fn at(&mut self, time: RawTime, now: RawTime, order: impl FnOnce() -> Option<Order>) {
         if now >= time {
             self.orders.extend(order());
         } else {
@@ -43,6 +43,8 @@ pub fn due(state: &ClusterState, notes: &Notes, now: RawTime) -> Due {
             Noted::Revoked(lease) => revoked(&mut due, state, lease, note, now),
             Noted::Expired(lease) => expired(&mut due, state, lease, note, now),
             Noted::Heard(session) => heard(&mut due, state, session, note, now),
+            // The fence file's.
+            Noted::Tried(_) | Noted::Attempted(_) => {}
         }
     }
     due

@@ -97,6 +97,7 @@ fn host_config(spec: &InstanceSpec) -> Result<HostConfig, RuntimeError> {
         // A container that the engine restarts would run without anyone having looked at its lease.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
+        privileged: Some(spec.privileged),
         ..HostConfig::default()
     })
 }
@@ -167,6 +168,7 @@ mod tests {
             cpu_millis: Some(1500),
             memory_bytes: Some(1 << 26),
             stop_signal: None,
+            privileged: false,
             guard: GuardSpec {
                 binary: "/run/berth/guard".into(),
                 page: "/run/berth/page".into(),
@@ -194,6 +196,7 @@ mod tests {
         let host = body.host_config.unwrap();
         assert_eq!((host.nano_cpus, host.memory, host.memory_swap), (Some(1_500_000_000), Some(1 << 26), Some(1 << 26)));
         assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::NO));
+        assert_eq!(host.privileged, Some(false));
         assert_eq!(host.binds, None, "binds would create a missing source");
         let mounts = host.mounts.unwrap();
         let berths: Vec<_> = mounts[1..].iter().map(|mount| (mount.target.as_deref().unwrap(), mount.read_only.unwrap())).collect();

@@ -4,7 +4,7 @@ use super::{AFTERWARDS, EACH_AND_CUT, Scenario, TAKEOVER, either};
 use crate::fencing::kind::{DriverKind, Rule};
 use crate::fencing::rig::{Power, Rig};
 use crate::fencing::row::{Expected, Leave};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn clocks_stand_still(driver: DriverKind, rule: Rule) -> Option<Leave> {
         DriverKind::Image => 64 << 20,
         DriverKind::Glusterfs => 4 << 20,
     };
-    let sentence = "No time rule closes: a paused machine, thawed after its deadline, runs on until its guard has looked at the clock.";
+    let sentence = "the first milliseconds after a frozen host thaws";
     match rule {
         Rule::AfterExpiry | Rule::Manual => Some(Leave { sentence, late_ms: 60_000, overlap_ms: 100, bytes }),
         Rule::AfterFence => None,
@@ -105,7 +105,11 @@ fn no_storage(rig: &mut Rig) -> Result<()> {
     let storage = rig.gluster.as_ref().context("this storage is not on the network")?.ip();
     rig.fault_now();
     silence(rig, &[storage])?;
+    rig.pause(Duration::from_secs(1));
+    let arrived = rig.stamps()?.count(rig.token);
     rig.pause(rig.ttl() * 2);
+    // Writers go on into their client's memory; nothing of it may have arrived, or this was no cut.
+    ensure!(rig.stamps()?.count(rig.token) == arrived, "the storage still hears the host");
     rig.machine()?.heal()?;
     rig.await_writing(TAKEOVER * 2);
     rig.pause(AFTERWARDS);

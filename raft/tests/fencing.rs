@@ -1,0 +1,175 @@
+//! Who is fenced when, by a manual clock over a state that is driven by orders; and a real fence agent where the package is there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::wildcard_enum_match_arm, reason = "tests")]
+
+#[path = "../../state/tests/world/mod.rs"]
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_raft::clock::RawTime;
+use berth_raft::fencing::agent::power_off;
+use berth_raft::fencing::program;
+use berth_raft::fencing::run::Finished;
+use berth_raft::leader::fencing::{self, Memory};
+use berth_raft::leader::notes::Notes;
+use berth_state::Order;
+use berth_state::command::*;
+use berth_state::ids::*;
+use berth_state::noun::fence::FenceMethod;
+use berth_state::noun::host::FenceAgent;
+use berth_state::noun::secrets::Secrets;
+use berth_state::noun::volume::*;
+use berth_state::state::ObjectKey;
+use world::*;
+
+const NODE: NodeId = NodeId(1);
+
+struct Leader {
+    w: World,
+    notes: Notes,
+    memory: Memory,
+    now: RawTime,
+}
+
+impl Leader {
+    /// A power-fenced after-fence holder on h1.
+    fn with_holder() -> (Self, (LeaseId, Token)) {
+        let mut w = World::small();
+        let spec = VolumeSpec { takeover: Takeover::AfterFence, coherent: false, ..path_volume("/data/pg") };
+        w.done(Order::UpdateVolume(UpdateVolume { volume: volume("pg"), version: Version(1), spec }));
+        let held = w.running("db", "h1");
+        let mut leader = Self { w, notes: Notes::default(), memory: Memory::default(), now: RawTime(1) };
+        leader.note();
+        (leader, held)
+    }
+
+    fn note(&mut self) {
+        let keys = (1..=400).flat_map(|n| {
+            [ObjectKey::Lease(LeaseId(n)), ObjectKey::Renewal(Token(n)), ObjectKey::Pulse(SessionId(n)), ObjectKey::Fence(Token(n))]
+        });
+        let keys: BTreeSet<_> = keys.chain(["h1", "h2"].map(|h| ObjectKey::Host(host(h)))).collect();
+        self.notes.refresh(&self.w.state, &keys, self.now);
+    }
+
+    fn due(&self) -> Vec<Order> {
+        fencing::due(&self.w.state, &self.notes, &self.memory, NODE, self.now).orders
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+    }
+
+    /// Does all that is due; returns the attempt that was begun.
+    fn turn(&mut self) -> Option<Revision> {
+        let mut begun = None;
+        for order in self.due() {
+            let begins = matches!(order, Order::BeginFenceAttempt(_));
+            self.w.order(order);
+            if begins {
+                begun = Some(Revision(self.w.index));
+                self.memory.running.insert(Revision(self.w.index));
+            }
+        }
+        self.note();
+        begun
+    }
+
+    fn finish(&mut self, attempt: Revision, ok: bool) {
+        let work = fencing::work(&self.w.state, &host("h1"), attempt).expect("an open attempt");
+        self.memory.running.remove(&attempt);
+        let done = Finished { attempt, host: work.host, method: work.method, ok, output: "said".to_owned(), tokens: work.tokens };
+        self.memory.finished.insert(attempt, done);
+        self.turn();
+        fencing::forget(&self.w.state, &mut self.memory);
+    }
+}
+
+#[test]
+fn a_silent_after_fence_holder_is_fenced_at_once_and_not_before_its_time() {
+    let (mut leader, (lease, token)) = Leader::with_holder();
+    leader.pass(1_999);
+    assert_eq!(leader.due(), []);
+    leader.pass(1);
+    assert!(matches!(&leader.due()[..], [Order::StartFence(s)] if s.token == token && s.method == FenceMethod::PowerOff));
+    leader.turn();
+    let attempt = leader.turn().expect("an attempt");
+    assert_eq!(leader.due(), [], "one at a time, and no evidence before its end");
+    leader.finish(attempt, true);
+    assert_eq!(leader.w.phase(lease), None);
+    assert!(leader.memory.finished.is_empty(), "all is in the log");
+}
+
+#[test]
+fn a_holder_that_was_heard_of_since_is_not_fenced() {
+    let (mut leader, (_, token)) = Leader::with_holder();
+    leader.pass(2_000);
+    let late = leader.due().remove(0);
+    let session = leader.w.session("h1");
+    leader.w.keepalive(session, &[token]);
+    leader.w.refused(late);
+    leader.note();
+    assert_eq!(leader.due(), []);
+}
+
+#[test]
+fn a_fence_that_failed_is_tried_again_with_back_off_and_then_ends_the_lease() {
+    let (mut leader, (lease, _)) = Leader::with_holder();
+    leader.pass(2_000);
+    leader.turn();
+    for wait in [1_000, 2_000] {
+        let attempt = leader.turn().expect("an attempt");
+        leader.finish(attempt, false);
+        leader.pass(wait - 1);
+        assert_eq!(leader.turn(), None, "{wait} ms are not over");
+        assert!(leader.w.phase(lease).is_some(), "a failure is no evidence");
+        leader.pass(1);
+    }
+    let attempt = leader.turn().expect("the third");
+    leader.finish(attempt, true);
+    assert_eq!(leader.w.phase(lease), None);
+}
+
+#[test]
+fn an_attempt_of_another_leader_is_given_up_only_after_its_time_by_our_own_note() {
+    let (mut leader, _) = Leader::with_holder();
+    leader.pass(2_000);
+    leader.turn();
+    leader.turn().expect("an attempt");
+    // Another node leads now: no memory, fresh notes.
+    leader.memory = Memory::default();
+    leader.notes = Notes::default();
+    leader.note();
+    leader.pass(64_999);
+    assert!(!leader.due().iter().any(|o| matches!(o, Order::EndFenceAttempt(_) | Order::BeginFenceAttempt(_))));
+    leader.pass(1);
+    assert!(leader.due().iter().any(|o| matches!(o, Order::EndFenceAttempt(e) if !e.ok)));
+}
+
+#[tokio::test]
+async fn a_real_agent_of_the_package_turns_a_host_off() {
+    if program::find("fence_dummy").is_none() {
+        println!("skipped: no fence_dummy (Debian package fence-agents)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("status");
+    std::fs::write(&file, "on").unwrap();
+    let options = [("type", "file".to_owned()), ("status_file", file.to_str().unwrap().to_owned())];
+    let options: BTreeMap<_, _> = options.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    let agent = FenceAgent { agent: "fence_dummy".to_owned(), options, secrets: Secrets::default(), timeout_ms: 20_000 };
+    power_off(&agent).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "off");
+}
+
+#[tokio::test]
+async fn an_agent_that_only_says_off_is_not_believed_and_its_secret_is_not_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fence_liar");
+    std::fs::write(&file, "#!/bin/sh\ncat\nexit 0\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let secrets = Secrets(BTreeMap::from([("passwd".to_owned(), "hunter22".to_owned())]));
+    let agent = FenceAgent { agent: file.to_str().unwrap().to_owned(), options: BTreeMap::new(), secrets, timeout_ms: 5_000 };
+    let why = power_off(&agent).await.unwrap_err();
+    assert!(why.contains("status") && !why.contains("hunter22"), "{why}");
+}
