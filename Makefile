@@ -4,7 +4,7 @@
 
 CARGO := cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo build test compare fence-report verify fix clean setup-build setup-test
+.PHONY: help demo build test test-ceph compare fence-report verify fix clean setup-build setup-test setup-ceph
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,6 +17,9 @@ build: setup-build ## the binary, target/debug/berth
 
 test: setup-test ## every test, end-to-end ones included; ARGS="name" picks some
 	@.ci/test $(ARGS)
+
+test-ceph: setup-ceph ## the cephfs fence on a real Ceph of one node (as root; installs Ceph); not part of make test
+	$(CARGO) test --locked -p berth-jepsen --features ceph --test ceph -- --nocapture
 
 compare: setup-test ## Berth against Docker Swarm, same faults, same hosts (40 minutes, as root); writes docs/comparison.md
 	$(CARGO) build --locked --workspace --bins
@@ -46,3 +49,6 @@ setup-build:
 
 setup-test:
 	@.ci/setup test
+
+setup-ceph:
+	@.ci/setup ceph

@@ -157,7 +157,13 @@ mod tests {
     }
 
     fn full(revision: u64, tokens: &[u64]) -> AssignmentUpdate {
-        AssignmentUpdate { position: at(revision), full: true, leases: tokens.iter().map(|t| lease(*t)).collect(), gone: vec![], fenced: vec![] }
+        AssignmentUpdate {
+            position: at(revision),
+            full: true,
+            leases: tokens.iter().map(|t| lease(*t)).collect(),
+            gone: vec![],
+            fenced: vec![],
+        }
     }
 
     fn delta(revision: u64, tokens: &[u64], gone: &[u64]) -> AssignmentUpdate {

@@ -13,12 +13,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::clock::HolderClock;
 use crate::control::ControlPlane;
 use crate::enforcer::Enforcer;
-use crate::heartbeats::Suspicions;
 use crate::hostguard::HostGuardClient;
 use crate::ledger::Ledger;
 use crate::pages::Pages;
 use crate::random::Random;
 use crate::runtimes::Runtimes;
+use crate::suspicions::Suspicions;
 use crate::volumes::VolumeDriver;
 
 /// The session as it is now.

@@ -22,7 +22,6 @@ use crate::enforcer::{Enforcer, EnforcerThread, Killer, SystemKiller};
 use crate::error::ExecutorError;
 use crate::event::{EVENTS, Statuses};
 use crate::external::{self, External, ExternalConfig, ExternalParts};
-use crate::heartbeats::Suspicions;
 use crate::hostguard::{HostGuardClient, HostGuardConfig, WatchdogConfig};
 use crate::ledger::{self, Ledger, LedgerState};
 use crate::link::Link;
@@ -31,6 +30,7 @@ use crate::pages::Pages;
 use crate::random::{Random, SystemRandom};
 use crate::runtimes::{RuntimeFactory, Runtimes, SystemRuntimes};
 use crate::session::{SessionKeeper, save_rights};
+use crate::suspicions::Suspicions;
 use crate::volumes::{self, DriverContext, VolumeDriver};
 use crate::world::Workloads;
 use crate::{guard_binary, hooks, hostguard, leftovers, logs, report};
@@ -250,7 +250,8 @@ impl Executor {
         let assigned = AssignmentBook::new(Position { incarnation: state.incarnation, revision: state.revision });
         let (position, newest) = watch::channel(assigned.position());
         let statuses = self.statuses.subscribe();
-        let doors = external::serve(Arc::clone(&context), self.external, self.config.external, self.config.run.clone(), self.statuses.subscribe());
+        let doors =
+            external::serve(Arc::clone(&context), self.external, self.config.external, self.config.run.clone(), self.statuses.subscribe());
         let mounts = DriverContext::below(&self.config.run, self.config.host.clone()).mounts;
         let published = Published { claims, statuses: self.statuses, logs: sources, counter: watch::channel(0).0, position };
         let keeper = SessionKeeper {

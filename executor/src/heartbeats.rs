@@ -2,10 +2,10 @@
 //! manager. Each beat runs on a thread that may block: a hung storage holds up its own beat and nothing else, the deadline least of all. A holder that
 //! sees another one stops at once; that is recorded before its lease is given back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_state::command::{Order, SuspectSplitBrain};
@@ -17,7 +17,6 @@ use tracing::{debug, error, warn};
 use crate::context::Context;
 use crate::control::{LinkError, ProposeRequest};
 use crate::deadline::Lost;
-use crate::step_done::StepError;
 use crate::volumes::heartbeat::{self, Beat, SplitBrain};
 use crate::workload::Workload;
 
@@ -28,30 +27,6 @@ const LEAST: Duration = Duration::from_millis(300);
 const RETRY: Duration = Duration::from_millis(500);
 /// Beats that may hang at one time. Beyond it other volumes go without one: a dead storage must not take the threads that unmounts and the ledger need.
 const AT_ONCE: usize = 64;
-
-/// Suspicions that are not recorded yet. While there is one, its lease is not given back: the volume would go to the next holder unseen.
-#[derive(Debug, Default)]
-pub struct Suspicions(Mutex<BTreeSet<Token>>);
-
-impl Suspicions {
-    fn pending(&self, token: Token, is: bool) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if is {
-            tokens.insert(token)
-        } else {
-            tokens.remove(&token)
-        };
-    }
-
-    /// # Errors
-    /// One of this token is still to be recorded.
-    pub fn recorded(&self, token: Token) -> Result<(), StepError> {
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&token) {
-            return Err(StepError::failed("the suspected split brain is still to be recorded"));
-        }
-        Ok(())
-    }
-}
 
 /// The running tasks.
 pub struct Heartbeats {

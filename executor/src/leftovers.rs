@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_state::ids::{BootId, Incarnation, Token};
+use berth_state::ids::{BootId, Token};
 use berth_state::noun::container::RuntimeKind;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::mpsc;
@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::deadline::{Lost, Right};
 use crate::enforcer::Enforcer;
 use crate::event::Event;
-use crate::ledger::{LedgerState, Record};
+use crate::judged::{Judged, judge};
+use crate::ledger::LedgerState;
 use crate::pages::Pages;
 use crate::runtime::{InstanceKey, InstanceState, Observed, RuntimeError};
 use crate::volumes::sweep;
@@ -29,29 +30,6 @@ use crate::world::Workloads;
 const RETRY: Duration = Duration::from_millis(500);
 /// Between tries to take away a mount that is held by somebody.
 const SWEEP: Duration = Duration::from_secs(5);
-
-/// What a record of an earlier process is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judged {
-    /// Same boot, same life of the control plane, deadline ahead: it goes on, unchanged.
-    GoesOn(Right),
-    /// Kill, cut, unmount, release.
-    Over(Lost),
-}
-
-/// L9.
-#[must_use]
-pub fn judge(record: &Record, boot: BootId, incarnation: Incarnation, now: HolderTime) -> Judged {
-    if record.boot != boot || record.incarnation != incarnation || record.over {
-        Judged::Over(Lost::Stale)
-    } else if record.open {
-        Judged::GoesOn(Right::Open)
-    } else if now >= record.deadline {
-        Judged::Over(Lost::DeadlinePassed)
-    } else {
-        Judged::GoesOn(Right::Until(record.deadline))
-    }
-}
 
 /// Takes over what the ledger tells of: rights into the book, kill handles to the enforcer, workloads to the manager.
 #[must_use]
@@ -164,27 +142,6 @@ fn lock(mounts: &Path) -> io::Result<Option<File>> {
 #[allow(clippy::unwrap_used, reason = "test")]
 mod tests {
     use super::*;
-    use crate::testing::record;
-
-    const BOOT: BootId = BootId([1; 16]);
-    const LIFE: Incarnation = Incarnation(1);
-
-    fn at(ms: u64) -> HolderTime {
-        HolderTime(0).plus_ms(ms)
-    }
-
-    #[test]
-    fn a_record_goes_on_only_within_its_boot_its_incarnation_and_its_deadline() {
-        let good = record(11, BOOT, at(1_000));
-        assert_eq!(judge(&good, BOOT, LIFE, at(999)), Judged::GoesOn(Right::Until(at(1_000))));
-        assert_eq!(judge(&good, BOOT, LIFE, at(1_000)), Judged::Over(Lost::DeadlinePassed));
-        assert_eq!(judge(&good, BootId([2; 16]), LIFE, at(0)), Judged::Over(Lost::Stale));
-        assert_eq!(judge(&good, BOOT, Incarnation(2), at(0)), Judged::Over(Lost::Stale));
-        let open = Record { open: true, ..good.clone() };
-        assert_eq!(judge(&open, BOOT, LIFE, at(1_000)), Judged::GoesOn(Right::Open));
-        let over = Record { over: true, ..open };
-        assert_eq!(judge(&over, BOOT, LIFE, at(0)), Judged::Over(Lost::Stale));
-    }
 
     #[test]
     fn a_runtime_is_not_swept_while_an_unknown_instance_lives() {

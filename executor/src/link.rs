@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use berth_state::Outcome;
 use berth_state::codec::{CodecError, Wire};
 use berth_state::command::Keepalive;
-use berth_state::ids::{ClusterId, HostId, Incarnation, Revision, SessionId, Token};
-use berth_state::noun::host::FencedHolder;
+use berth_state::ids::{ClusterId, HostId, Incarnation, SessionId};
 use berth_state::noun::lease::Lease;
 use berth_state::noun::volume::Volume;
 use berth_state::outcome::{KeepaliveAnswer, Made};
@@ -24,8 +23,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::assignments::{AssignmentUpdate, Position};
-use crate::control::{ControlPlane, LinkError, LogDelivery, LogOrder, OpenRequest, Opened, ProposeRequest, ReleaseRequest, ReportRequest, WhyAnswer};
+use crate::assignments::AssignmentUpdate;
+use crate::control::{
+    ControlPlane, LinkError, LogDelivery, LogOrder, OpenRequest, Opened, ProposeRequest, ReleaseRequest, ReportRequest, WhyAnswer,
+};
+use crate::link_messages::{assignments, delivery, log_order};
 
 const CONNECT: Duration = Duration::from_secs(1);
 /// A connection without any sign of life for this long is dead: streams have no deadline of their own.
@@ -379,24 +381,7 @@ impl Link {
 
 fn update(address: &str, item: Result<api::AssignmentsResponse, Status>) -> Result<AssignmentUpdate, LinkError> {
     let pb = item.map_err(|status| understand(address, &status).0)?;
-    let leases: Result<Vec<Lease>, CodecError> = pb.leases.into_iter().map(Lease::from_pb).collect();
-    let fenced: Result<Vec<FencedHolder>, CodecError> = pb.fenced.into_iter().map(FencedHolder::from_pb).collect();
-    Ok(AssignmentUpdate {
-        position: Position { incarnation: Incarnation(pb.incarnation), revision: Revision(pb.revision) },
-        full: pb.full,
-        leases: leases.map_err(|error| garbled(address, &error))?,
-        gone: pb.gone_tokens.into_iter().map(Token).collect(),
-        fenced: fenced.map_err(|error| garbled(address, &error))?,
-    })
-}
-
-fn delivery(delivery: LogDelivery) -> api::LogDelivery {
-    let LogDelivery { order, stderr, data, end, error } = delivery;
-    api::LogDelivery { session: 0, order, stderr, data, end, error }
-}
-
-fn log_order(pb: api::LogOrder) -> LogOrder {
-    LogOrder { order: pb.order, token: Token(pb.token), follow: pb.follow, tail_lines: pb.tail_lines, cancel: pb.cancel }
+    assignments(pb).map_err(|error| garbled(address, &error))
 }
 
 #[cfg(test)]

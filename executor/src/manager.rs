@@ -67,7 +67,21 @@ impl Manager {
     ) -> Self {
         let (leftovers, checks) = (Leftovers::default(), Checks::new(sender.clone()));
         let (swept, observed, gone) = (BTreeSet::new(), BTreeSet::new(), GoneReports::default());
-        Self { context, assigned, workloads, leftovers, gone, checks, heartbeats: Heartbeats::default(), swept, observed, published, sender, events, shutdown }
+        Self {
+            context,
+            assigned,
+            workloads,
+            leftovers,
+            gone,
+            checks,
+            heartbeats: Heartbeats::default(),
+            swept,
+            observed,
+            published,
+            sender,
+            events,
+            shutdown,
+        }
     }
 
     /// Until shutdown.
@@ -181,7 +195,8 @@ impl Manager {
         }
         // A lease for a runtime that is not configured here fails at its launch, and is given back.
         let kinds = self.context.runtimes.kinds();
-        self.swept.extend([RuntimeKind::Docker, RuntimeKind::Process, RuntimeKind::External].into_iter().filter(|kind| !kinds.contains(kind)));
+        self.swept
+            .extend([RuntimeKind::Docker, RuntimeKind::Process, RuntimeKind::External].into_iter().filter(|kind| !kinds.contains(kind)));
     }
 
     /// Plans, begins steps, publishes.

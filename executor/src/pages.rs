@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::clock::HolderTime;
 use crate::deadline::{Lost, Right};
-use crate::leftovers::Judged;
+use crate::judged::Judged;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PagesError {

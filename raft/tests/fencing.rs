@@ -10,7 +10,7 @@ use berth_raft::clock::RawTime;
 use berth_raft::fencing::agent::power_off;
 use berth_raft::fencing::program;
 use berth_raft::fencing::run::Finished;
-use berth_raft::leader::fencing::{self, Memory};
+use berth_raft::leader::fencing::{self, Asker, Memory};
 use berth_raft::leader::notes::Notes;
 use berth_state::Order;
 use berth_state::command::*;
@@ -28,6 +28,7 @@ struct Leader {
     w: World,
     notes: Notes,
     memory: Memory,
+    ready: RawTime,
     now: RawTime,
 }
 
@@ -38,8 +39,11 @@ impl Leader {
         let spec = VolumeSpec { takeover: Takeover::AfterFence, coherent: false, ..path_volume("/data/pg") };
         w.done(Order::UpdateVolume(UpdateVolume { volume: volume("pg"), version: Version(1), spec }));
         let held = w.running("db", "h1");
-        let mut leader = Self { w, notes: Notes::default(), memory: Memory::default(), now: RawTime(1) };
+        let mut leader = Self { w, notes: Notes::default(), memory: Memory::default(), ready: RawTime(1), now: RawTime(1) };
         leader.note();
+        // Ready for long.
+        leader.pass(10_000);
+        leader.hear("h1");
         (leader, held)
     }
 
@@ -52,7 +56,22 @@ impl Leader {
     }
 
     fn due(&self) -> Vec<Order> {
-        fencing::due(&self.w.state, &self.notes, &self.memory, NODE, self.now).orders
+        fencing::due(&self.w.state, &self.notes, &self.memory, Asker { node: NODE, ready: self.ready, now: self.now }).orders
+    }
+
+    /// A keepalive of all leases of a host.
+    fn hear(&mut self, name: &str) {
+        let tokens: Vec<Token> = self.w.state.leases_of_host(&host(name)).map(|lease| lease.token).collect();
+        let session = self.w.session(name);
+        self.w.keepalive(session, &tokens);
+        self.note();
+    }
+
+    /// This node now leads where another did: no memory, and nothing was heard by anybody for `silent_ms` before.
+    fn takes_over(&mut self, silent_ms: u64) {
+        self.pass(silent_ms);
+        self.memory = Memory::default();
+        self.ready = self.now;
     }
 
     fn pass(&mut self, ms: u64) {
@@ -81,6 +100,10 @@ impl Leader {
         self.memory.finished.insert(attempt, done);
         self.turn();
         fencing::forget(&self.w.state, &mut self.memory);
+        if ok {
+            // What is acknowledged is in the log now: the evidence follows.
+            self.turn();
+        }
     }
 }
 
@@ -97,6 +120,33 @@ fn a_silent_after_fence_holder_is_fenced_at_once_and_not_before_its_time() {
     leader.finish(attempt, true);
     assert_eq!(leader.w.phase(lease), None);
     assert!(leader.memory.finished.is_empty(), "all is in the log");
+}
+
+#[test]
+fn a_healthy_holder_is_not_fenced_for_the_silence_of_an_election() {
+    let (mut leader, _) = Leader::with_holder();
+    leader.takes_over(30_000);
+    for _ in 0..15 {
+        assert_eq!(leader.turn(), None);
+        leader.pass(100);
+    }
+    leader.hear("h1");
+    for _ in 0..19 {
+        leader.pass(100);
+        leader.hear("h1");
+        leader.turn();
+    }
+    assert_eq!(leader.w.state.fences().count(), 0);
+}
+
+#[test]
+fn a_holder_that_stays_silent_is_fenced_twice_the_time_after_a_new_leader_is_ready() {
+    let (mut leader, (_, token)) = Leader::with_holder();
+    leader.takes_over(30_000);
+    leader.pass(3_999);
+    assert_eq!(leader.due(), []);
+    leader.pass(1);
+    assert!(matches!(&leader.due()[..], [Order::StartFence(s)] if s.token == token));
 }
 
 #[test]
@@ -139,7 +189,7 @@ fn an_attempt_of_another_leader_is_given_up_only_after_its_time_by_our_own_note(
     leader.memory = Memory::default();
     leader.notes = Notes::default();
     leader.note();
-    leader.pass(64_999);
+    leader.pass(42_499);
     assert!(!leader.due().iter().any(|o| matches!(o, Order::EndFenceAttempt(_) | Order::BeginFenceAttempt(_))));
     leader.pass(1);
     assert!(leader.due().iter().any(|o| matches!(o, Order::EndFenceAttempt(e) if !e.ok)));

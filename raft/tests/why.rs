@@ -16,7 +16,6 @@ use berth_state::ids::*;
 use berth_state::noun::container::*;
 use berth_state::noun::fence::FenceMethod;
 use berth_state::noun::host::*;
-use berth_state::noun::lease::*;
 use berth_state::noun::session::*;
 use berth_state::noun::volume::*;
 use berth_state::pb::api;
@@ -167,8 +166,7 @@ fn a_fence_under_way_is_told_with_its_attempt_its_last_try_and_the_bar() {
 #[test]
 fn a_fenced_holder_that_is_not_known_to_be_gone_is_told_until_it_is() {
     let (mut w, lease, token) = on_gluster();
-    w.done(Order::StartFence(StartFence { lease, token, method: FenceMethod::StorageCut, heard: None }));
-    w.done(w.fence_order((lease, token), Evidence::StorageCut));
+    w.fenced("h1", (lease, token), FenceMethod::StorageCut);
     for name in ["gl", "db"] {
         let answer = ask(&w, name);
         assert_eq!((answer.unclean.len(), answer.unclean[0].host.as_str()), (1, "h1"));
@@ -197,11 +195,10 @@ fn the_story_of_a_volume_has_its_leases_and_fences_and_not_those_of_others() {
     let (mut w, lease, token) = on_gluster();
     w.add_container("other", spec(&[]));
     w.running("other", "h2");
-    w.done(Order::StartFence(StartFence { lease, token, method: FenceMethod::StorageCut, heard: None }));
-    w.done(w.fence_order((lease, token), Evidence::StorageCut));
+    w.fenced("h1", (lease, token), FenceMethod::StorageCut);
     let mut story = Story::of("gl");
     let kinds: Vec<&str> = w.events.iter().filter(|event| story.concerns(event)).map(|event| event.fact.kind()).collect();
-    assert_eq!(kinds, ["VolumeAdded", "LeaseGranted", "LeaseActivated", "FenceStarted", "LeaseFenced"]);
+    assert_eq!(kinds, ["VolumeAdded", "LeaseGranted", "LeaseActivated", "FenceStarted", "FenceAttempted", "FenceTried", "LeaseFenced"]);
     let others = w.events.iter().filter(|event| matches!(&event.fact, Fact::LeaseGranted { .. })).count();
     assert_eq!(others, 2);
 }

@@ -1,8 +1,8 @@
 //! Commands: orders, carried by the replicated log. Decided by `decide` at apply, on every node alike.
 
 use crate::ids::{
-    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
-    Version, VolumeId,
+    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time,
+    Token, Version, VolumeId,
 };
 use crate::noun::cluster::Settings;
 use crate::noun::container::{ContainerSpec, Desired};

@@ -107,7 +107,9 @@ pub enum Rejection {
     NothingToClear { object: String, what: String },
     #[error("host {host} was fenced and token {token} is not known to be gone there: start its executor, or `berth host unfence {host}`")]
     HostFenced { host: HostId, token: Token },
-    #[error("the storage of volume {volume} bars host {host}, by the options it has now: wait until that is lifted, see `berth why {volume}`")]
+    #[error(
+        "the storage of volume {volume} bars host {host}, by the options it has now: wait until that is lifted, see `berth why {volume}`"
+    )]
     VolumeBarred { volume: VolumeId, host: HostId },
     #[error(
         "a privileged container can undo the guard of its host, and volume {volume} is after-expiry: use after-fence, leave privileged out, or insist (--privileged-insist), which is logged"

@@ -26,11 +26,15 @@ pub enum Unfit {
     NoGuard,
     #[error("volume {volume} with takeover {takeover:?} needs more than guard {guard:?} and cut {cut:?}")]
     NotGuarded { volume: VolumeId, takeover: Takeover, guard: Guard, cut: Cut },
-    #[error("the host was fenced and token {token} is not known to be gone there: start its executor, reboot it, or `berth host unfence` it")]
+    #[error(
+        "the host was fenced and token {token} is not known to be gone there: start its executor, reboot it, or `berth host unfence` it"
+    )]
     Fenced { token: Token },
     #[error("the storage of volume {volume} still bars the host")]
     Barred { volume: VolumeId },
-    #[error("volume {volume} is suspected of two holders (tokens {token} and {other}): look at its data, then `berth volume clear {volume}`")]
+    #[error(
+        "volume {volume} is suspected of two holders (tokens {token} and {other}): look at its data, then `berth volume clear {volume}`"
+    )]
     SplitBrain { volume: VolumeId, token: Token, other: Token },
     #[error("volume {volume} is after-fence: its storage cannot fence, and the host has no fence agent")]
     NoFence { volume: VolumeId },

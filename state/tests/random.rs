@@ -87,12 +87,7 @@ fn order(w: &World, s: Step) -> Order {
                 renewed: Revision(renewed.0 - u64::from(s.b.is_multiple_of(8) && renewed.0 > 0)),
             })
         }
-        25 => Order::StartFence(StartFence {
-            lease,
-            token,
-            method: pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b),
-            heard: None,
-        }),
+        25 => fence_action(w, (lease, token), s),
         26 | 27 => w.fence_order((lease, token), evidence(w, lease, s.b)),
         28 => w.release_order(
             (lease, token),
@@ -102,6 +97,20 @@ fn order(w: &World, s: Step) -> Order {
         31 => expire_session(w, session(w, s.a), s.b),
         32 => Order::CloseSession(CloseSession { session: session(w, s.a) }),
         _ => keepalive(w, s),
+    }
+}
+
+/// The next step of a fence of this lease, if it is at it.
+fn fence_action(w: &World, (lease, token): (LeaseId, Token), s: Step) -> Order {
+    let holder = w.state.lease(lease).and_then(|l| w.state.host(&l.host));
+    let method = pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b);
+    match (holder, s.c % 3) {
+        (Some(holder), 1) => w.begin_order(holder.id.as_str(), method, &[token]),
+        (Some(holder), 2) => {
+            let attempt = holder.attempt.as_ref().map_or(Revision(1), |open| open.id);
+            w.end_order(holder.id.as_str(), attempt, s.b.is_multiple_of(4))
+        }
+        (Some(_) | None, _) => Order::StartFence(StartFence { lease, token, method, heard: None }),
     }
 }
 

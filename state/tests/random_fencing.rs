@@ -251,9 +251,7 @@ mod broken_on_purpose {
     fn cut() -> World {
         let mut w = furnished();
         let (lease, token) = w.running("c1", "h1");
-        w.done(Order::StartFence(StartFence { lease, token, method: FenceMethod::StorageCut, heard: None }));
-        let order = w.fence_order((lease, token), Evidence::StorageCut);
-        w.done(order);
+        w.fenced("h1", (lease, token), FenceMethod::StorageCut);
         w
     }
 

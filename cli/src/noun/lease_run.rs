@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// Another one; may be repeated
     #[arg(long = "volume", value_name = "VOLUME")]
     more: Vec<String>,
-    /// Also tell where a volume is mounted in this variable; BERTH_VOLUME_<NAME> always does
+    /// Also tell where a volume is mounted in this variable; `BERTH_VOLUME_NAME` always does
     #[arg(long, value_name = "VARIABLE=VOLUME", value_parser = crate::parse::pair::parse)]
     mount_env: Vec<(String, String)>,
     /// Wait so long for a volume that somebody else holds, instead of giving up at once (exit code 4)

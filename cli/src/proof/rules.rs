@@ -146,14 +146,12 @@ fn ran_out(lease: &Lease, expired_at: Revision) -> Result<(), (&'static str, &'s
     Ok(())
 }
 
-/// L15: the action was in the log before its acknowledgement, and the log has no failure as its last word.
+/// L15: the action was in the log before its acknowledgement, and its success is there too.
 fn ordered(state: &ClusterState, lease: &Lease, method: FenceMethod) -> Result<(), (&'static str, &'static str)> {
-    let Some(fence) = state.fence(lease.token).filter(|fence| fence.method == Some(method)) else {
-        return Err(("L15", "fenced by an action that was never started"));
-    };
-    match fence.tries.last() {
-        Some(tried) if !tried.ok => Err(("L15", "fenced by an action whose last try failed")),
-        Some(_) | None => Ok(()),
+    match state.fence(lease.token) {
+        Some(fence) if fence.acknowledged(method) => Ok(()),
+        Some(fence) if fence.method == Some(method) => Err(("L15", "fenced by an action of which no try has succeeded")),
+        Some(_) | None => Err(("L15", "fenced by an action that was never started")),
     }
 }
 

@@ -5,7 +5,7 @@
 //! - `names`: what such a container is called. `aliases`: which volume a Docker volume name means. `table`: the claimed leases and who uses them.
 //! - [`claims`]: takes or joins a lease, or says in one line why not (`refusal`). `runtime`: the manager's view. `look`: what Docker and the kernel say.
 //! - `docker`: the few engine calls that are safe while it starts a container. `suit`: which containers are refused. `groups`: control groups by name.
-//! - `local`: the control socket that `berth lease run` talks to. [`serve`]: all doors of it.
+//! - `local`: the control socket that `berth lease run` talks to. [`serve()`]: all doors of it.
 
 pub mod aliases;
 pub mod claims;

@@ -320,10 +320,20 @@ type Assigned = (BTreeMap<Token, Lease>, Vec<FencedHolder>);
 
 fn difference(position: Position, sent: Option<&Assigned>, (now, fenced): &Assigned) -> Option<AssignmentUpdate> {
     let Some((sent, sent_fenced)) = sent else {
-        return Some(AssignmentUpdate { position, full: true, leases: now.values().cloned().collect(), gone: vec![], fenced: fenced.to_vec() });
+        return Some(AssignmentUpdate {
+            position,
+            full: true,
+            leases: now.values().cloned().collect(),
+            gone: vec![],
+            fenced: fenced.to_vec(),
+        });
     };
     let leases: Vec<Lease> = now.values().filter(|l| sent.get(&l.token) != Some(l)).cloned().collect();
     let gone: Vec<Token> = sent.keys().filter(|token| !now.contains_key(token)).copied().collect();
     let fenced = fenced.to_vec();
-    if leases.is_empty() && gone.is_empty() && *sent_fenced == fenced { None } else { Some(AssignmentUpdate { position, full: false, leases, gone, fenced }) }
+    if leases.is_empty() && gone.is_empty() && *sent_fenced == fenced {
+        None
+    } else {
+        Some(AssignmentUpdate { position, full: false, leases, gone, fenced })
+    }
 }

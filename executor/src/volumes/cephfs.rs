@@ -97,7 +97,7 @@ impl VolumeDriver for CephfsDriver {
 
     fn cut_plan(&self, request: &VolumeRequest) -> Result<CutPlan, VolumeError> {
         let (volume, token, means) = (request.volume.to_string(), request.token.0, CutMeans::FuseAbort { server: PROGRAM.to_owned() });
-        Ok(CutPlan { volume, token, mount_point: Some(self.context.of(request)), means })
+        Ok(CutPlan { volume, token, mount_point: Some(request.mount_point(&self.context)), means })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -105,7 +105,8 @@ impl VolumeDriver for CephfsDriver {
     }
 
     async fn mount(&self, request: &VolumeRequest) -> Result<PathBuf, VolumeError> {
-        let (options, plan, owned, point) = (Self::options(request)?, self.cut_plan(request)?, request.clone(), self.context.of(request));
+        let (options, plan, owned, point) =
+            (Self::options(request)?, self.cut_plan(request)?, request.clone(), request.mount_point(&self.context));
         let act = move || {
             probe()?;
             files(&owned, &options)?;
@@ -116,7 +117,7 @@ impl VolumeDriver for CephfsDriver {
     }
 
     async fn unmount(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
-        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), self.context.of(request));
+        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), request.mount_point(&self.context));
         unmounting(&request.volume, move || mounting::unmount(&owned, &plan, &point)).await?
     }
 

@@ -13,6 +13,7 @@ use berth_state::noun::volume::Driver;
 
 use super::cut::{self, CutPlan};
 use super::error::VolumeError;
+use super::place::DriverContext;
 
 /// A clean unmount may have much to flush; beyond this it is repeated, or the lease ends and the volume is cut.
 const UNMOUNT: Duration = Duration::from_secs(120);
@@ -34,6 +35,11 @@ pub struct VolumeRequest {
 }
 
 impl VolumeRequest {
+    /// Where this volume is mounted under this token.
+    pub(super) fn mount_point(&self, context: &DriverContext) -> PathBuf {
+        context.mount_point(&self.volume, self.token)
+    }
+
     /// Asked right before anything that writes to the storage begins: a call may have been frozen since it was made (I11).
     pub(super) fn still_may(&self) -> Result<(), VolumeError> {
         if self.still.may() { Ok(()) } else { Err(VolumeError::NoRight { volume: self.volume.clone() }) }

@@ -76,7 +76,7 @@ impl VolumeDriver for GlusterfsDriver {
 
     fn cut_plan(&self, request: &VolumeRequest) -> Result<CutPlan, VolumeError> {
         let (volume, token, means) = (request.volume.to_string(), request.token.0, CutMeans::FuseAbort { server: PROGRAM.to_owned() });
-        Ok(CutPlan { volume, token, mount_point: Some(self.context.of(request)), means })
+        Ok(CutPlan { volume, token, mount_point: Some(request.mount_point(&self.context)), means })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -84,7 +84,8 @@ impl VolumeDriver for GlusterfsDriver {
     }
 
     async fn mount(&self, request: &VolumeRequest) -> Result<PathBuf, VolumeError> {
-        let (options, plan, owned, point) = (Self::options(request)?, self.cut_plan(request)?, request.clone(), self.context.of(request));
+        let (options, plan, owned, point) =
+            (Self::options(request)?, self.cut_plan(request)?, request.clone(), request.mount_point(&self.context));
         let act = move || {
             probe()?;
             let client = Client { program: PROGRAM, file_system: "fuse.glusterfs", arguments: arguments(&options, &point) };
@@ -94,7 +95,7 @@ impl VolumeDriver for GlusterfsDriver {
     }
 
     async fn unmount(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
-        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), self.context.of(request));
+        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), request.mount_point(&self.context));
         unmounting(&request.volume, move || mounting::unmount(&owned, &plan, &point)).await?
     }
 

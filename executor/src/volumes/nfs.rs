@@ -82,7 +82,7 @@ impl VolumeDriver for NfsDriver {
 
     fn cut_plan(&self, request: &VolumeRequest) -> Result<CutPlan, VolumeError> {
         let (volume, token) = (request.volume.to_string(), request.token.0);
-        Ok(CutPlan { volume, token, mount_point: Some(self.context.of(request)), means: CutMeans::None })
+        Ok(CutPlan { volume, token, mount_point: Some(request.mount_point(&self.context)), means: CutMeans::None })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -90,12 +90,12 @@ impl VolumeDriver for NfsDriver {
     }
 
     async fn mount(&self, request: &VolumeRequest) -> Result<PathBuf, VolumeError> {
-        let (options, owned, point) = (Self::options(request)?, request.clone(), self.context.of(request));
+        let (options, owned, point) = (Self::options(request)?, request.clone(), request.mount_point(&self.context));
         blocking(&request.volume, "the mount", mounting::MOUNT * 2, move || mount(&owned, &options, &point)).await?
     }
 
     async fn unmount(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
-        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), self.context.of(request));
+        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), request.mount_point(&self.context));
         unmounting(&request.volume, move || mounting::unmount(&owned, &plan, &point)).await?
     }
 

@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use berth_state::ids::{HostId, Token, VolumeId};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
-use super::driver::VolumeRequest;
 use super::mountinfo;
 
 /// What drivers know of their host. Cheap to clone.
@@ -24,10 +23,6 @@ impl DriverContext {
     #[must_use]
     pub fn mount_point(&self, volume: &VolumeId, token: Token) -> PathBuf {
         self.mounts.join(format!("{volume}-{token}"))
-    }
-
-    pub(super) fn of(&self, request: &VolumeRequest) -> PathBuf {
-        self.mount_point(&request.volume, request.token)
     }
 
     /// Below an executor's run folder.

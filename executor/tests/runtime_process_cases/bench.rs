@@ -50,7 +50,18 @@ pub fn bench(mode: Mode) -> (Bench, TempDir) {
         async move { Box::new(open(mode, config)) as Box<dyn Runtime> }.boxed()
     };
     let guards = Guards::at(&folder.path().join("run"));
-    (Bench { open: Box::new(again), image: folder_as_image(&folder), cluster, host, guards, mounts_at_target: false, read_only_enforced }, folder)
+    (
+        Bench {
+            open: Box::new(again),
+            image: folder_as_image(&folder),
+            cluster,
+            host,
+            guards,
+            mounts_at_target: false,
+            read_only_enforced,
+        },
+        folder,
+    )
 }
 
 /// The process runtime has no use for an image: these tests keep the runtime's folder there, where the cases find it.

@@ -71,6 +71,16 @@ impl Cluster {
 
     /// The same in a lab that has machines already; `prepare` makes each Docker host ready before its executor starts.
     pub fn start_in(lab: Lab, plan: ClusterPlan, prepare: impl Fn(&DockerHost) -> Result<()> + Sync) -> Result<Self> {
+        Self::start_with(lab, plan, Vec::new(), prepare)
+    }
+
+    /// The same, with this in the environment of every daemon.
+    pub fn start_with(
+        lab: Lab,
+        plan: ClusterPlan,
+        environment: Vec<(String, String)>,
+        prepare: impl Fn(&DockerHost) -> Result<()> + Sync,
+    ) -> Result<Self> {
         let binary = berth_binary()?;
         let prepare = &prepare;
         let names: Vec<String> = (1..=plan.hosts).map(|n| format!("h{n}")).collect();
@@ -85,7 +95,7 @@ impl Cluster {
         let endpoints: Vec<String> = nodes.iter().map(|node| endpoint(&node.machine)).collect();
         let cli = Cli::new(binary.clone(), endpoints.join(","));
         let hosts = dockers.into_iter().map(|docker| HostMachine { docker, executor: None }).collect();
-        let mut cluster = Self { binary, plan, cli, nodes, hosts, environment: Vec::new(), lab };
+        let mut cluster = Self { binary, plan, cli, nodes, hosts, environment, lab };
         cluster.start_all()?;
         Ok(cluster)
     }

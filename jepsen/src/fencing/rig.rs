@@ -94,7 +94,14 @@ impl Rig {
         let gluster = (plan.driver == DriverKind::Glusterfs).then(|| GlusterServer::start(&lab, "storage", VOLUME)).transpose()?;
         let with_gluster = gluster.is_some();
         let cluster_plan = ClusterPlan { name: "fencing", nodes: NODES, hosts: HOSTS, ttl: plan.ttl };
-        let cluster = Cluster::start_in(lab, cluster_plan, |host| {
+        let mut environment = Vec::new();
+        if let Some(server) = &gluster {
+            let folder = lab.dir().join("programs");
+            server.make_remote_control(&folder)?;
+            environment
+                .push(("PATH".to_owned(), format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", folder.display())));
+        }
+        let cluster = Cluster::start_with(lab, cluster_plan, environment, |host| {
             if with_gluster {
                 GlusterServer::prepare_client(host)?;
             }

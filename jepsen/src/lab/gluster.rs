@@ -8,6 +8,7 @@ use crate::lab::site::Lab;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,13 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/gluster /run/lock
 for pair in "$1/glusterd /var/lib/glusterd" "$1/logs /var/log/glusterfs"; do mkdir -p ${pair% *}; mount --bind $pair; done
 exec glusterd --no-daemon --log-level WARNING
+"#;
+
+const REMOTE: &str = r#"#!/bin/bash
+words=()
+for word in "$@"; do case "$word" in --remote-host=*) ;; *) words+=("$word") ;; esac; done
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin # else it would find itself
+exec nsenter --target PID --mount --net -- gluster "${words[@]}"
 "#;
 
 /// Hides glusterd's log folder of the outer machine from one of the lab, so that clients leave nothing there.
@@ -81,6 +89,15 @@ impl GlusterServer {
     pub fn gluster(&self, args: &[&str]) -> Result<String> {
         let enter = ["--mount", "--target", &self.daemon.pid().to_string(), "--", "gluster", "--mode=script"].map(str::to_string);
         self.machine.run(COMMAND_BOUND, &Launch::new("nsenter").args(enter).args(args))
+    }
+
+    /// Makes `gluster` in `folder` a program that runs the server's own one there, as over ssh: glusterd takes changes from another machine only over TLS, which
+    /// this lab has not.
+    pub fn make_remote_control(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let script = folder.join("gluster");
+        fs::write(&script, REMOTE.replace("PID", &self.daemon.pid().to_string()))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).context("cannot make the program run")
     }
 
     pub fn ip(&self) -> Ipv4Addr {

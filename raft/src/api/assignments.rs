@@ -39,8 +39,7 @@ pub async fn stream(core: Arc<Core>, host: HostId, session: SessionId, out: mpsc
             if let Some((full, leases, gone_tokens)) = news {
                 let leases = leases.iter().map(|l| l.to_pb()).collect();
                 let holders = fenced.iter().map(Wire::to_pb).collect();
-                let message =
-                    api::AssignmentsResponse { incarnation, revision: revision.0, full, leases, gone_tokens, fenced: holders };
+                let message = api::AssignmentsResponse { incarnation, revision: revision.0, full, leases, gone_tokens, fenced: holders };
                 if out.send(Ok(message)).await.is_err() {
                     return;
                 }

@@ -91,7 +91,10 @@ fn own_order(order: &Order, session: SessionId) -> Result<(), ApiError> {
     if named == Some(session) {
         return Ok(());
     }
-    Err(ApiError::BadRequest { field: "order", reason: "an executor orders ClaimLease and SuspectSplitBrain, in its own session's name".to_owned() })
+    Err(ApiError::BadRequest {
+        field: "order",
+        reason: "an executor orders ClaimLease and SuspectSplitBrain, in its own session's name".to_owned(),
+    })
 }
 
 #[tonic::async_trait]

@@ -8,6 +8,7 @@ use berth_state::ids::{HostId, Token, VolumeId};
 use berth_state::noun::volume::VolumeSpec;
 use berth_state::storage::{GlusterfsOptions, StorageOptions};
 
+use crate::fencing::cephfs;
 use crate::fencing::program::run;
 
 const AT_MOST: Duration = Duration::from_secs(20);
@@ -68,8 +69,9 @@ async fn act(cut: &Cut, operation: &str) -> Result<String, String> {
             let ok = serde_json::from_str::<serde_json::Value>(&answer).ok().and_then(|a| a.get("ok").and_then(serde_json::Value::as_bool));
             if ok == Some(true) { Ok(answer) } else { Err(format!("the program did not acknowledge: {answer}")) }
         }
-        // Not acknowledged: the clients of a Ceph file system cannot be cut by this version.
-        StorageOptions::Cephfs(_) => Err("fencing of cephfs is not built yet: confirm by hand, or give the host a fence agent".to_owned()),
+        StorageOptions::Cephfs(options) if operation == "fence" => cephfs::fence(&options, cut).await,
+        // A cut names one client instance, not the host: its next mount is another.
+        StorageOptions::Cephfs(_) => Ok("nothing to lift".to_owned()),
         StorageOptions::Path(_) | StorageOptions::Image(_) => Err("this storage cannot cut a client off".to_owned()),
     }
 }

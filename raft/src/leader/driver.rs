@@ -76,15 +76,15 @@ impl Driver {
     fn turn(&mut self) -> Duration {
         self.core.refresh_notes();
         // L11: only a leader that has applied the first entry of its own term; a follower keeps its notes and is silent.
-        if self.core.node().is_leader_ready().is_none() {
+        let Some(term) = self.core.node().is_leader_ready() else {
             self.held_back.clear();
             self.fencer.stop();
             return IDLE;
-        }
+        };
         let now = self.core.clock().raw_now();
         self.held_back.retain(|(_, until)| now < *until);
         let (core, fencer) = (&self.core, &mut self.fencer);
-        core.view(|view| fencer.turn(view.state, now));
+        core.view(|view| fencer.turn(view.state, term, now));
         let (orders, next) = self.due(now);
         for order in orders {
             self.propose(order);

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::clock::RawTime;
 use crate::fencing::run::{Finished, carry_out};
 use crate::fencing::storage::{Cut, StorageFence};
-use crate::leader::fencing::{self, Memory};
+use crate::leader::fencing::{self, Asker, Memory};
 use crate::leader::notes::Notes;
 use crate::leader::timers::Due;
 
@@ -28,6 +28,8 @@ pub struct Fencer {
     node: NodeId,
     storage: Arc<dyn StorageFence>,
     memory: Memory,
+    /// The term that this node leads, and when it became ready to.
+    ready: Option<(u64, RawTime)>,
     /// Each kills its program's whole process group when it is dropped.
     tasks: JoinSet<Action>,
 }
@@ -35,16 +37,20 @@ pub struct Fencer {
 impl Fencer {
     #[must_use]
     pub fn new(node: NodeId, storage: Arc<dyn StorageFence>) -> Self {
-        Self { node, storage, memory: Memory::default(), tasks: JoinSet::new() }
+        Self { node, storage, memory: Memory::default(), ready: None, tasks: JoinSet::new() }
     }
 
     #[must_use]
     pub fn due(&self, state: &ClusterState, notes: &Notes, now: RawTime) -> Due {
-        fencing::due(state, notes, &self.memory, self.node, now)
+        let ready = self.ready.map_or(now, |(_, at)| at);
+        fencing::due(state, notes, &self.memory, Asker { node: self.node, ready, now })
     }
 
-    /// Before the first look of each turn.
-    pub fn turn(&mut self, state: &ClusterState, now: RawTime) {
+    /// Before the first look of each turn of a leader that is ready, with its term.
+    pub fn turn(&mut self, state: &ClusterState, term: u64, now: RawTime) {
+        if self.ready.is_none_or(|(known, _)| known != term) {
+            self.ready = Some((term, now));
+        }
         fencing::forget(state, &mut self.memory);
         for cut in fencing::lifts_to_do(state, &self.memory, now) {
             self.memory.lifting.insert((cut.volume.clone(), cut.host.clone()), None);
@@ -107,5 +113,6 @@ impl Fencer {
         self.tasks.abort_all();
         self.tasks = JoinSet::new();
         self.memory = Memory::default();
+        self.ready = None;
     }
 }

@@ -19,8 +19,9 @@ use crate::leader::timers::Due;
 
 /// For all volumes of one attempt.
 const STORAGE_TIMEOUT_MS: u64 = 60_000;
-/// Above an attempt's own time before another node gives it up.
-const SLACK_MS: u64 = 5_000;
+/// Above an attempt's own time before another node gives it up: what two clocks may differ by, and this.
+const SLACK_MS: u64 = 500;
+const CLOCK_RATE_PERCENT: u64 = 5;
 const MAX_BACK_OFF_MS: u64 = 30_000;
 /// After so many failures the other method is tried, where there is one.
 const FAILURES_PER_METHOD: usize = 3;
@@ -35,47 +36,57 @@ pub struct Memory {
     pub lifted: BTreeMap<(VolumeId, HostId), Token>,
 }
 
+/// The leader that asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    pub node: NodeId,
+    /// When this node became ready to lead, by its own clock.
+    pub ready: RawTime,
+    pub now: RawTime,
+}
+
 #[must_use]
-pub fn due(state: &ClusterState, notes: &Notes, memory: &Memory, node: NodeId, now: RawTime) -> Due {
+pub fn due(state: &ClusterState, notes: &Notes, memory: &Memory, asker: Asker) -> Due {
     let mut due = Due::default();
     for host in state.hosts() {
         let before = due.orders.len();
         if host.attempt.is_none() {
-            starts(&mut due, state, notes, host, now);
+            starts(&mut due, state, notes, host, asker);
         }
         let starting = due.orders.len() > before;
         match &host.attempt {
-            Some(open) => close(&mut due, state, notes, memory, (host, open), (node, now)),
+            Some(open) => close(&mut due, state, notes, memory, (host, open), asker),
             // All orders of the host first, so that one action ends all its leases.
-            None if !starting => begin(&mut due, state, notes, host, (node, now)),
+            None if !starting => begin(&mut due, state, notes, host, asker),
             None => {}
         }
     }
-    for finished in memory.finished.values().filter(|finished| finished.ok) {
-        due.orders.extend(finished.tokens.iter().filter_map(|token| proven(state, *token, finished.method)));
-    }
+    due.orders.extend(state.fences().filter_map(|fence| proven(state, fence)));
     lifts(&mut due, state, memory);
     due
 }
 
 /// Silent for the configured time by this node's own note, or without a live session. `Err`: when it will be.
-fn silence(state: &ClusterState, notes: &Notes, lease: &Lease, now: RawTime) -> Result<Option<Revision>, Option<RawTime>> {
+///
+/// No host could be heard of during an election, and each needs some time to find the new leader: so a new one first listens for twice as long.
+fn silence(state: &ClusterState, notes: &Notes, lease: &Lease, asker: Asker) -> Result<Option<Revision>, Option<RawTime>> {
     if state.session(lease.session).is_none() {
         return Ok(None);
     }
     let note = notes.get(state, Noted::Heard(lease.session)).ok_or(None)?;
-    let time = note.at.plus_ms(state.settings().fence_after_ms);
-    if now >= time { Ok(Some(note.index)) } else { Err(Some(time)) }
+    let after = state.settings().fence_after_ms;
+    let time = note.at.plus_ms(after).max(asker.ready.plus_ms(after.saturating_mul(2)));
+    if asker.now >= time { Ok(Some(note.index)) } else { Err(Some(time)) }
 }
 
-fn starts(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, now: RawTime) {
+fn starts(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, asker: Asker) {
     let mut powering = false;
     for lease in state.leases_of_host(&host.id).filter(|l| l.takeover() == Takeover::AfterFence && l.phase != Phase::Granted) {
-        let heard = match silence(state, notes, lease, now) {
+        let heard = match silence(state, notes, lease, asker) {
             Ok(heard) => heard,
             Err(next) => {
                 // A live holder whose renewal has ended stops by itself and releases.
-                next.into_iter().for_each(|time| due.at(time, now, || None));
+                next.into_iter().for_each(|time| due.at(time, asker.now, || None));
                 continue;
             }
         };
@@ -92,7 +103,7 @@ fn starts(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, now: 
     // Its power ends them with better evidence than waiting; a manual one is the operator's alone.
     for lease in state.leases_of_host(&host.id).filter(|l| l.takeover() == Takeover::AfterExpiry && l.phase != Phase::Granted) {
         if state.fence(lease.token).is_none()
-            && let Ok(heard) = silence(state, notes, lease, now)
+            && let Ok(heard) = silence(state, notes, lease, asker)
         {
             due.orders.push(start(lease, FenceMethod::PowerOff, heard));
         }
@@ -120,19 +131,19 @@ fn method(host: &Host, lease: &Lease, fence: Option<&Fence>) -> Option<FenceMeth
     Some(if possible && failures >= FAILURES_PER_METHOD * each { other } else { current })
 }
 
-/// Leases whose fence was ordered by `method` and is not done.
+/// Leases whose fence was ordered by `method`, and which no acknowledged action ends yet.
 fn ordered<'a>(state: &'a ClusterState, host: &HostId, method: FenceMethod) -> Vec<(&'a Lease, &'a Fence)> {
     let leases = state.leases_of_host(host).filter_map(|lease| Some((lease, state.fence(lease.token)?)));
-    leases.filter(|(_, fence)| fence.method == Some(method) && fence.done.is_none()).collect()
+    leases.filter(|(_, fence)| fence.method == Some(method) && proven(state, fence).is_none()).collect()
 }
 
-fn begin(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, (node, now): (NodeId, RawTime)) {
+fn begin(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, asker: Asker) {
     for method in [FenceMethod::StorageCut, FenceMethod::PowerOff] {
         let open = ordered(state, &host.id, method);
         // A host that speaks again is not powered off: its holders hear that they are gone, stop and release.
-        let wait = open.iter().find_map(|(lease, _)| silence(state, notes, lease, now).err());
+        let wait = open.iter().find_map(|(lease, _)| silence(state, notes, lease, asker).err());
         if let (FenceMethod::PowerOff, Some(next)) = (method, wait) {
-            next.into_iter().for_each(|time| due.at(time, now, || None));
+            next.into_iter().for_each(|time| due.at(time, asker.now, || None));
             continue;
         }
         let groups: Vec<Vec<_>> = match method {
@@ -143,10 +154,10 @@ fn begin(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, (node,
         for group in groups {
             let Some(newest) = group.iter().map(|(_, fence)| *fence).max_by_key(|fence| fence.tries.last().map(|t| t.at)) else { continue };
             let tokens: Vec<Token> = group.iter().map(|(lease, _)| lease.token).collect();
-            let Some(order) = attempt(host, method, newest, tokens, node) else { continue };
-            let time = notes.get(state, Noted::Tried(newest.token)).map_or(now, |note| note.at.plus_ms(back_off_ms(host, method, newest)));
+            let Some(order) = attempt(host, method, newest, tokens, asker.node) else { continue };
+            let time = notes.get(state, Noted::Tried(newest.token)).map_or(asker.now, |note| note.at.plus_ms(back_off_ms(host, method, newest)));
             let count = due.orders.len();
-            due.at(time, now, || Some(Order::BeginFenceAttempt(order)));
+            due.at(time, asker.now, || Some(Order::BeginFenceAttempt(order)));
             if due.orders.len() > count {
                 return;
             }
@@ -197,7 +208,7 @@ fn close(
     notes: &Notes,
     memory: &Memory,
     (host, open): (&Host, &FenceAttempt),
-    (node, now): (NodeId, RawTime),
+    asker: Asker,
 ) {
     if let Some(done) = memory.finished.get(&open.id) {
         let (ok, output) = (done.ok, done.output.clone());
@@ -208,22 +219,28 @@ fn close(
         return;
     }
     let Some(note) = notes.get(state, Noted::Attempted(open.id)) else { return };
-    let time = note.at.plus_ms(open.timeout_ms).plus_ms(SLACK_MS);
-    due.at(time, now, || {
-        let output = format!("given up by node {node}: no word of node {} within its time", open.node);
+    let time = note.at.plus_ms(given_up_after_ms(open.timeout_ms));
+    due.at(time, asker.now, || {
+        let output = format!("given up by node {}: no word of node {} within its time", asker.node, open.node);
         Some(Order::EndFenceAttempt(EndFenceAttempt { host: host.id.clone(), attempt: open.id, ok: false, output }))
     });
 }
 
-/// The evidence of an action that is acknowledged.
-fn proven(state: &ClusterState, token: Token, method: FenceMethod) -> Option<Order> {
-    let lease = state.lease_by_token(token)?;
-    state.fence(token).filter(|fence| fence.method == Some(method))?;
-    let evidence = match method {
+fn given_up_after_ms(timeout_ms: u64) -> u64 {
+    timeout_ms + timeout_ms * CLOCK_RATE_PERCENT / 100 + SLACK_MS
+}
+
+/// The evidence of an action whose acknowledgement is in the log, whichever node did it.
+fn proven(state: &ClusterState, fence: &Fence) -> Option<Order> {
+    if fence.done.is_some() {
+        return None;
+    }
+    let lease = state.lease_by_token(fence.token)?;
+    let evidence = match fence.tries.iter().rev().find(|tried| tried.ok)?.method {
         FenceMethod::StorageCut => Evidence::StorageCut,
         FenceMethod::PowerOff => Evidence::PoweredOff,
     };
-    Some(Order::FenceLease(FenceLease { lease: lease.id, token, evidence }))
+    Some(Order::FenceLease(FenceLease { lease: lease.id, token: lease.token, evidence }))
 }
 
 fn lifts(due: &mut Due, state: &ClusterState, memory: &Memory) {
@@ -294,9 +311,7 @@ pub fn work(state: &ClusterState, host: &HostId, id: Revision) -> Option<Work> {
 /// Forgets what is in the log by now.
 pub fn forget(state: &ClusterState, memory: &mut Memory) {
     let open: BTreeSet<Revision> = state.hosts().filter_map(|host| host.attempt.as_ref()).map(|open| open.id).collect();
-    memory
-        .finished
-        .retain(|id, done| open.contains(id) || (done.ok && done.tokens.iter().any(|token| proven(state, *token, done.method).is_some())));
+    memory.finished.retain(|id, _| open.contains(id));
     let barred = |key: &(VolumeId, HostId)| state.volume(&key.0).is_some_and(|volume| volume.bar(&key.1).is_some());
     memory
         .lifted

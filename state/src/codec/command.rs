@@ -3,9 +3,10 @@
 use crate::codec::wire::{message, oneof};
 use crate::command::{
     AddContainer, AddHost, AddVolume, BeginFenceAttempt, ChangeSettings, ClaimLease, ClearSuspicion, CloseLease, CloseSession, Command,
-    EndFenceAttempt, ExpireLease, ExpireSession, FenceLease, FinishLift, GrantLease, InitCluster, MoveContainer, ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives, RecordObservation,
-    ReleaseLease, RemoveContainer, RemoveHost, RemoveVolume, RestartContainer, RevokeLease, SetDesired, SetHealth, SetScheduling,
-    StartFence, StartLift, SuspectSplitBrain, UnfenceHost, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
+    EndFenceAttempt, ExpireLease, ExpireSession, FenceLease, FinishLift, GrantLease, InitCluster, MoveContainer, ObservedInstance,
+    OpenSession, Order, RaiseFormat, RecordKeepalives, RecordObservation, ReleaseLease, RemoveContainer, RemoveHost, RemoveVolume,
+    RestartContainer, RevokeLease, SetDesired, SetHealth, SetScheduling, StartFence, StartLift, SuspectSplitBrain, UnfenceHost,
+    UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
 };
 
 message! { Command { request, actor, order; time as time_ms } }

@@ -3,8 +3,8 @@
 use crate::codec::error::CodecError;
 use crate::codec::wire::{At, Field};
 use crate::ids::{
-    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
-    Version, VolumeId,
+    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time,
+    Token, Version, VolumeId,
 };
 
 macro_rules! names {

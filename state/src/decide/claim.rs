@@ -49,7 +49,9 @@ fn well_formed(spec: &ContainerSpec) -> Result<(), Rejection> {
     let invalid = |field: &str, reason: &str| Err(Rejection::Invalid { field: field.to_owned(), reason: reason.to_owned() });
     match spec.runtime {
         RuntimeKind::External => {}
-        RuntimeKind::Docker | RuntimeKind::Process => return invalid("runtime", "only an external workload is claimed: add a container instead"),
+        RuntimeKind::Docker | RuntimeKind::Process => {
+            return invalid("runtime", "only an external workload is claimed: add a container instead");
+        }
     }
     if spec.volumes.is_empty() {
         return invalid("volumes", "a claim names at least one volume");

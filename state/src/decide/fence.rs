@@ -1,8 +1,8 @@
 //! Decisions on fencing: which evidence ends which lease (L12, L15). Called only by `decide`.
 
 use crate::command::{FenceLease, StartFence};
-use crate::decide::{Decision, check};
 use crate::decide::lease::{ended_by, wrong_phase};
+use crate::decide::{Decision, check};
 use crate::event::Fact;
 use crate::noun::fence::FenceMethod;
 use crate::noun::lease::{Evidence, Lease, Phase};
@@ -88,10 +88,11 @@ fn ran_out(lease: &Lease, expired_at: crate::ids::Revision) -> Result<(), String
     Ok(())
 }
 
-/// L15: only the acknowledgement of an action that was committed first.
+/// L15: only the acknowledgement, itself in the log, of an action that was committed first.
 fn acted(state: &ClusterState, lease: &Lease, method: FenceMethod) -> Result<(), String> {
     match state.fences.get(&lease.token) {
-        Some(fence) if fence.method == Some(method) => Ok(()),
+        Some(fence) if fence.acknowledged(method) => Ok(()),
+        Some(fence) if fence.method == Some(method) => Err("no try of that fence action has succeeded".to_owned()),
         Some(_) | None => Err("no such fence action was started".to_owned()),
     }
 }

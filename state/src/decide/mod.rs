@@ -36,10 +36,22 @@ use crate::state::ClusterState;
 /// What an order comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    Change { facts: Vec<Fact>, made: Made },
+    Change {
+        facts: Vec<Fact>,
+        made: Made,
+    },
     /// The facts have the names of secrets only; the state gets their values beside them, one for each fence agent of the host.
-    Host { facts: Vec<Fact>, made: Made, host: HostId, secrets: Vec<Secrets> },
-    Keepalives { facts: Vec<Fact>, heard: Vec<keepalive::Heard>, answers: Vec<KeepaliveAnswer> },
+    Host {
+        facts: Vec<Fact>,
+        made: Made,
+        host: HostId,
+        secrets: Vec<Secrets>,
+    },
+    Keepalives {
+        facts: Vec<Fact>,
+        heard: Vec<keepalive::Heard>,
+        answers: Vec<KeepaliveAnswer>,
+    },
 }
 
 impl Decision {

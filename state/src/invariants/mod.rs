@@ -53,13 +53,7 @@ impl Before {
         let bars = state.volumes.values().flat_map(|v| v.bars.iter().map(|bar| ((v.id.clone(), bar.host.clone()), bar.tokens.clone())));
         let fenced = state.hosts.values().filter(|h| !h.fenced.is_empty());
         let fenced = fenced.map(|h| (h.id.clone(), h.fenced.iter().map(|holder| holder.token).collect()));
-        Self {
-            max_token,
-            leases: state.leases.clone(),
-            renewals: state.renewals.clone(),
-            bars: bars.collect(),
-            fenced: fenced.collect(),
-        }
+        Self { max_token, leases: state.leases.clone(), renewals: state.renewals.clone(), bars: bars.collect(), fenced: fenced.collect() }
     }
 }
 

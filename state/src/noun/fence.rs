@@ -29,6 +29,14 @@ pub struct Fence {
     pub failed: u64,
 }
 
+impl Fence {
+    /// An action by this method was done, and its success is in the log.
+    #[must_use]
+    pub fn acknowledged(&self, method: FenceMethod) -> bool {
+        self.tries.iter().any(|tried| tried.ok && tried.method == method)
+    }
+}
+
 /// A fence action that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FenceTry {

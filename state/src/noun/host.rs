@@ -105,7 +105,7 @@ pub struct FenceAgent {
 }
 
 impl FenceAgent {
-    pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+    pub const DEFAULT_TIMEOUT_MS: u64 = 20_000;
 }
 
 /// What a host has to give, or a container asks for. `None`: unlimited, or not limited.

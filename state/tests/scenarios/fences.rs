@@ -64,16 +64,20 @@ fn an_operators_word_ends_a_lease_in_any_phase_so_nothing_is_stuck() {
 }
 
 #[test]
-fn an_acknowledgement_counts_only_after_its_fence_was_started() {
+fn an_acknowledgement_counts_only_after_its_fence_was_started_and_a_try_of_it_has_succeeded() {
     let mut w = World::small();
     let held = w.running("db", "h1");
     let order = w.fence_order(held, Evidence::PoweredOff);
     assert!(matches!(w.refused(order), Rejection::EvidenceRefused { .. }));
-    w.done(Order::StartFence(StartFence { lease: held.0, token: held.1, method: FenceMethod::PowerOff, heard: None }));
+    w.start_fence(held, FenceMethod::PowerOff);
     assert_eq!(w.phase(held.0), Some(Phase::Closing), "no renewal any more");
+    let order = w.fence_order(held, Evidence::PoweredOff);
+    assert!(matches!(w.refused(order.clone()), Rejection::EvidenceRefused { .. }), "not tried yet");
+    w.try_fence("h1", FenceMethod::PowerOff, &[held.1], false);
+    assert!(matches!(w.refused(order.clone()), Rejection::EvidenceRefused { .. }), "a failure is no evidence");
+    w.try_fence("h1", FenceMethod::PowerOff, &[held.1], true);
     let wrong = w.fence_order(held, Evidence::StorageCut);
     assert!(matches!(w.refused(wrong), Rejection::EvidenceRefused { .. }));
-    let order = w.fence_order(held, Evidence::PoweredOff);
     w.done(order);
     assert_eq!(w.phase(held.0), None);
 }

@@ -2,9 +2,10 @@
 
 use berth_state::command::{
     AddContainer, AddHost, AddVolume, BeginFenceAttempt, ChangeSettings, ClaimLease, ClearSuspicion, CloseLease, CloseSession, Command,
-    EndFenceAttempt, ExpireLease, ExpireSession, FenceLease, FinishLift, GrantLease, InitCluster, Keepalive, MoveContainer, ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives,
-    RecordObservation, ReleaseLease, RemoveContainer, RemoveHost, RemoveVolume, RestartContainer, RevokeLease, SetDesired, SetHealth,
-    SetScheduling, StartFence, StartLift, SuspectSplitBrain, UnfenceHost, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
+    EndFenceAttempt, ExpireLease, ExpireSession, FenceLease, FinishLift, GrantLease, InitCluster, Keepalive, MoveContainer,
+    ObservedInstance, OpenSession, Order, RaiseFormat, RecordKeepalives, RecordObservation, ReleaseLease, RemoveContainer, RemoveHost,
+    RemoveVolume, RestartContainer, RevokeLease, SetDesired, SetHealth, SetScheduling, StartFence, StartLift, SuspectSplitBrain,
+    UnfenceHost, UpdateContainer, UpdateHost, UpdateVolume, WithdrawLease,
 };
 use berth_state::event::{CloseReason, Event, Fact, SessionEnd};
 use berth_state::outcome::{Accepted, GoneReason, KeepaliveAnswer, LeaseVerdict, Made, Outcome, SessionVerdict};

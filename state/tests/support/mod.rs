@@ -8,8 +8,8 @@ pub mod nouns;
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_state::ids::{
-    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time, Token,
-    Version, VolumeId,
+    BootId, ClusterId, ContainerId, HostId, Incarnation, LeaseId, LedgerId, NodeId, Nonce, RequestId, Revision, Seq, SessionId, Time,
+    Token, Version, VolumeId,
 };
 
 /// Where values come from.

@@ -7,6 +7,7 @@ use berth_state::command::*;
 use berth_state::ids::*;
 use berth_state::noun::cluster::Settings;
 use berth_state::noun::container::*;
+use berth_state::noun::fence::FenceMethod;
 use berth_state::noun::host::*;
 use berth_state::noun::lease::*;
 use berth_state::noun::secrets::Secrets;
@@ -229,6 +230,42 @@ impl World {
 
     pub fn fence_order(&self, (lease, token): (LeaseId, Token), evidence: Evidence) -> Order {
         Order::FenceLease(FenceLease { lease, token, evidence })
+    }
+
+    /// The order to fence; with it the lease is not renewed any more.
+    pub fn start_fence(&mut self, (lease, token): (LeaseId, Token), method: FenceMethod) {
+        self.done(Order::StartFence(StartFence { lease, token, method, heard: None }));
+    }
+
+    pub fn begin_order(&self, name: &str, method: FenceMethod, tokens: &[Token]) -> Order {
+        let (agent, node, tokens) = ("fence_dummy".to_owned(), NodeId(1), tokens.to_vec());
+        Order::BeginFenceAttempt(BeginFenceAttempt { host: host(name), method, agent, node, tokens, timeout_ms: 5_000, instead: None })
+    }
+
+    pub fn end_order(&self, name: &str, attempt: Revision, ok: bool) -> Order {
+        Order::EndFenceAttempt(EndFenceAttempt { host: host(name), attempt, ok, output: "said".to_owned() })
+    }
+
+    /// One whole try of a fence that was started.
+    pub fn try_fence(&mut self, name: &str, method: FenceMethod, tokens: &[Token], ok: bool) -> Revision {
+        let begin = self.begin_order(name, method, tokens);
+        self.done(begin);
+        let attempt = Revision(self.index);
+        let end = self.end_order(name, attempt, ok);
+        self.done(end);
+        attempt
+    }
+
+    /// Started, tried with success, and ended by that.
+    pub fn fenced(&mut self, name: &str, held: (LeaseId, Token), method: FenceMethod) {
+        self.start_fence(held, method);
+        self.try_fence(name, method, &[held.1], true);
+        let evidence = match method {
+            FenceMethod::StorageCut => Evidence::StorageCut,
+            FenceMethod::PowerOff => Evidence::PoweredOff,
+        };
+        let order = self.fence_order(held, evidence);
+        self.done(order);
     }
 
     pub fn ran_out(&self, held: (LeaseId, Token)) -> Order {

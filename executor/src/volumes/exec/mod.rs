@@ -48,7 +48,7 @@ impl ExecDriver {
             lease: request.lease.0,
             token: request.token.0,
             read_only: request.read_only,
-            mount_point: mounting::text(&self.context.of(request)),
+            mount_point: mounting::text(&request.mount_point(&self.context)),
             name: None,
             options: options.passed.clone(),
         }
@@ -112,7 +112,12 @@ impl VolumeDriver for ExecDriver {
         let timeout_ms = u64::try_from(Operation::Cut.timeout().as_millis()).unwrap_or(u64::MAX);
         let program = CutMeans::Program { program: options.program, request: encoded, timeout_ms };
         let means = if options.cut { program } else { CutMeans::None };
-        Ok(CutPlan { volume: request.volume.to_string(), token: request.token.0, mount_point: Some(self.context.of(request)), means })
+        Ok(CutPlan {
+            volume: request.volume.to_string(),
+            token: request.token.0,
+            mount_point: Some(request.mount_point(&self.context)),
+            means,
+        })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -126,7 +131,7 @@ impl VolumeDriver for ExecDriver {
     }
 
     async fn mount(&self, request: &VolumeRequest) -> Result<PathBuf, VolumeError> {
-        let (owned, point) = (request.clone(), self.context.of(request));
+        let (owned, point) = (request.clone(), request.mount_point(&self.context));
         let make = point.clone();
         let prepare = move || if mounting::present(&owned, &make)?.is_some() { Ok(()) } else { mounting::make_point(&owned, &make) };
         blocking(&request.volume, "making the mount point", Duration::from_secs(30), prepare).await??;
@@ -138,7 +143,7 @@ impl VolumeDriver for ExecDriver {
 
     async fn unmount(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
         self.call(request, Operation::Unmount, None).await?;
-        let (owned, point) = (request.clone(), self.context.of(request));
+        let (owned, point) = (request.clone(), request.mount_point(&self.context));
         let gone = move || {
             if mounting::present(&owned, &point)?.is_some() {
                 let why = format!("the program reported success, but {} is still mounted", point.display());

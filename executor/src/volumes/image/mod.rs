@@ -182,7 +182,12 @@ impl VolumeDriver for ImageDriver {
     fn cut_plan(&self, request: &VolumeRequest) -> Result<CutPlan, VolumeError> {
         let backing = PathBuf::from(Self::options(request)?.file);
         let means = CutMeans::FileSystemShutdown { backing };
-        Ok(CutPlan { volume: request.volume.to_string(), token: request.token.0, mount_point: Some(self.context.of(request)), means })
+        Ok(CutPlan {
+            volume: request.volume.to_string(),
+            token: request.token.0,
+            mount_point: Some(request.mount_point(&self.context)),
+            means,
+        })
     }
 
     async fn attach(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
@@ -195,12 +200,12 @@ impl VolumeDriver for ImageDriver {
     }
 
     async fn mount(&self, request: &VolumeRequest) -> Result<PathBuf, VolumeError> {
-        let (options, owned, point) = (Self::options(request)?, request.clone(), self.context.of(request));
+        let (options, owned, point) = (Self::options(request)?, request.clone(), request.mount_point(&self.context));
         blocking(&request.volume, "the mount", MOUNT, move || mount(&owned, &options, &point)).await?
     }
 
     async fn unmount(&self, request: &VolumeRequest) -> Result<(), VolumeError> {
-        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), self.context.of(request));
+        let (plan, owned, point) = (self.cut_plan(request)?, request.clone(), request.mount_point(&self.context));
         unmounting(&request.volume, move || mounting::unmount(&owned, &plan, &point)).await?
     }
 
