@@ -186,7 +186,7 @@ async fn why_tells_the_holder_the_promise_and_what_blocks() {
     for name in ["pg", "db"] {
         let why = client.why(name).await.unwrap();
         assert_eq!(why.lease.unwrap().token, lease.token.0);
-        assert!(why.promise.iter().any(|line| line.contains("guard executor")), "{:?}", why.promise);
+        assert!(why.promise.iter().any(|line| line.contains("guard host process")), "{:?}", why.promise);
         let earliest = why.earliest_takeover_ms.unwrap();
         assert!(earliest > 0 && earliest <= 11_000, "{earliest}");
     }
@@ -210,10 +210,9 @@ async fn why_says_the_rung_of_what_is_held_and_of_what_is_free() {
     let lease = assigned(&mut assignments(&mut client, session).await).await;
     keepalive(&mut client, session, 1, &[lease.token]).await;
     let why = client.why("pg").await.unwrap();
-    assert_eq!((why.rung, why.standings.len()), (Some(1), 1));
+    assert_eq!((why.rung, why.standings.len()), (Some(3), 1));
     assert!(why.rests_on.iter().any(|line| line.contains("its owner states it coherent")), "{:?}", why.rests_on);
-    for hole in ["a paused virtual machine", "restored under the same boot id", "an executor that is killed", "if that statement is wrong"]
-    {
+    for hole in ["a paused virtual machine", "restored under the same boot id", "if that statement is wrong"] {
         assert!(why.cannot_hold.iter().any(|line| line.contains(hole)), "{hole} is missing in {:?}", why.cannot_hold);
     }
 
@@ -222,15 +221,31 @@ async fn why_says_the_rung_of_what_is_held_and_of_what_is_free() {
     client.accepted(Order::AddVolume(AddVolume { volume: volume("power"), spec })).await;
     let why = client.why("power").await.unwrap();
     assert_eq!(why.rung, None);
-    let agent = FenceAgent { agent: "fence_dummy".to_owned(), options: Default::default(), secrets: Default::default(), timeout_ms: 5_000 };
+    let agent = FenceAgent { agent: "/bin/true".to_owned(), options: Default::default(), secrets: Default::default(), timeout_ms: 5_000 };
     let spec = HostSpec { fence_agents: vec![agent], ..HostSpec::default() };
     client.accepted(Order::UpdateHost(UpdateHost { host: host("h1"), version: Version(1), spec })).await;
     let why = client.why("power").await.unwrap();
     assert_eq!(why.rung, Some(6));
-    assert!(why.rests_on.iter().any(|line| line.contains("fence_dummy must report the host off")), "{:?}", why.rests_on);
+    assert!(why.rests_on.iter().any(|line| line.contains("true must report the host off")), "{:?}", why.rests_on);
     assert!(!why.cannot_hold.iter().any(|line| line.contains("virtual machine")), "power does not rest on clocks: {:?}", why.cannot_hold);
     // What was leased keeps what it was granted with.
-    assert_eq!(client.why("db").await.unwrap().rung, Some(1));
+    assert_eq!(client.why("db").await.unwrap().rung, Some(3));
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_a_fence_agent_that_the_leader_does_not_have_is_refused() {
+    use berth_state::noun::host::*;
+
+    let group = Group::start(1).await;
+    let mut client = group.leader().await;
+    let agent =
+        FenceAgent { agent: "fence_of_nobody".to_owned(), options: Default::default(), secrets: Default::default(), timeout_ms: 5_000 };
+    let spec = HostSpec { fence_agents: vec![agent], ..HostSpec::default() };
+    let refused = client.write(cluster::fresh_id(), Order::AddHost(AddHost { host: host("h9"), spec })).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(refused.message().contains("Debian package fence-agents"), "{refused:?}");
+    assert!(client.read().await.hosts.is_empty());
     group.stop().await;
 }
 
@@ -244,7 +259,7 @@ async fn secrets_leave_no_node_by_the_api() {
     let (id, _) = group.leader_id().await;
     let mut client = group.leader().await;
     let secrets = Secrets(std::collections::BTreeMap::from([("passwd".to_owned(), PASSWORD.to_owned())]));
-    let agent = FenceAgent { agent: "fence_ipmilan".to_owned(), options: Default::default(), secrets, timeout_ms: 5_000 };
+    let agent = FenceAgent { agent: "/bin/true".to_owned(), options: Default::default(), secrets, timeout_ms: 5_000 };
     let spec = HostSpec { fence_agents: vec![agent], ..HostSpec::default() };
     client.accepted(Order::AddHost(AddHost { host: host("h9"), spec })).await;
     let read = client.read().await;

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_raft::clock::RawTime;
 use berth_raft::fencing::agent::power_off;
-use berth_raft::fencing::program;
 use berth_raft::fencing::run::Finished;
+use berth_raft::fencing::{metadata, program};
 use berth_raft::leader::fencing::{self, Asker, Memory};
 use berth_raft::leader::notes::Notes;
 use berth_state::Order;
 use berth_state::command::*;
 use berth_state::ids::*;
 use berth_state::noun::fence::FenceMethod;
-use berth_state::noun::host::FenceAgent;
+use berth_state::noun::host::{FenceAgent, HostSpec};
 use berth_state::noun::secrets::Secrets;
 use berth_state::noun::volume::*;
 use berth_state::state::ObjectKey;
@@ -222,4 +222,51 @@ async fn an_agent_that_only_says_off_is_not_believed_and_its_secret_is_not_shown
     let agent = FenceAgent { agent: file.to_str().unwrap().to_owned(), options: BTreeMap::new(), secrets, timeout_ms: 5_000 };
     let why = power_off(&agent).await.unwrap_err();
     assert!(why.contains("status") && !why.contains("hunter22"), "{why}");
+}
+
+fn dummy(name: &str) -> FenceAgent {
+    FenceAgent { agent: name.to_owned(), options: BTreeMap::new(), secrets: Secrets::default(), timeout_ms: 5_000 }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_installed_is_refused_with_the_package_that_has_it() {
+    let why = metadata::check(&dummy("fence_of_nobody")).await.unwrap_err();
+    assert!(why.contains("fence_of_nobody is not installed") && why.contains("Debian package fence-agents"), "{why}");
+}
+
+#[tokio::test]
+async fn a_real_agent_of_the_package_is_found_by_its_metadata() {
+    if program::find("fence_dummy").is_none() {
+        println!("skipped: no fence_dummy (Debian package fence-agents)");
+        return;
+    }
+    metadata::check(&dummy("fence_dummy")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_is_asked_for_its_metadata_only_and_what_it_lacks_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fence_plug");
+    let xml = r#"<resource-agent name="fence_plug"><parameters><parameter name="plug" required="1"/></parameters></resource-agent>"#;
+    let script = format!("#!/bin/sh\ncat >> {}/asked\necho '{xml}'\n", dir.path().display());
+    std::fs::write(&file, script).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut agent = dummy(file.to_str().unwrap());
+    let why = metadata::check(&agent).await.unwrap_err();
+    assert!(why.contains("needs the option plug"), "{why}");
+    agent.secrets.0.insert("plug".to_owned(), "7".to_owned());
+    metadata::check(&agent).await.unwrap();
+    assert_eq!(std::fs::read_to_string(dir.path().join("asked")).unwrap(), "action=metadata\naction=metadata\n");
+}
+
+#[test]
+fn an_agent_that_the_host_has_already_is_not_looked_at_again() {
+    let w = World::small();
+    let (host, version) = (host("h1"), Version(1));
+    let mut spec = powered();
+    let order = |spec: &HostSpec| Order::UpdateHost(UpdateHost { host: host.clone(), version, spec: spec.clone() });
+    assert_eq!(metadata::new_agents(&w.state, &order(&spec)), []);
+    spec.fence_agents[0].options.insert("plug".to_owned(), "7".to_owned());
+    assert_eq!(metadata::new_agents(&w.state, &order(&spec)).len(), 1);
 }

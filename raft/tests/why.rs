@@ -66,7 +66,7 @@ fn on_gluster() -> (World, LeaseId, Token) {
 
 #[test]
 fn after_expiry_stands_on_the_guard_and_its_cut() {
-    for (guard, rung) in [(Guard::Executor, 1), (Guard::Init, 2), (Guard::HostProcess, 3), (Guard::Watchdog, 4)] {
+    for (guard, rung) in [(Guard::HostProcess, 3), (Guard::Watchdog, 4)] {
         let mut w = World::empty();
         host_with(&mut w, "h1", guard, HostSpec::default());
         add_volume(&mut w, "img", Driver::Image, &[("file", "/srv/a.img")], Takeover::AfterExpiry);

@@ -104,12 +104,11 @@ fn order(w: &World, s: Step) -> Order {
 fn fence_action(w: &World, (lease, token): (LeaseId, Token), s: Step) -> Order {
     let holder = w.state.lease(lease).and_then(|l| w.state.host(&l.host));
     let method = pick(&[FenceMethod::PowerOff, FenceMethod::StorageCut], s.b);
-    match (holder, s.c % 3) {
-        (Some(holder), 1) => w.begin_order(holder.id.as_str(), method, &[token]),
-        (Some(holder), 2) => {
-            let attempt = holder.attempt.as_ref().map_or(Revision(1), |open| open.id);
-            w.end_order(holder.id.as_str(), attempt, s.b.is_multiple_of(4))
-        }
+    match (holder, w.state.fence(token)) {
+        (Some(holder), Some(fence)) => match &holder.attempt {
+            Some(open) => w.end_order(holder.id.as_str(), open.id, s.b.is_multiple_of(2)),
+            None => w.begin_order(holder.id.as_str(), fence.method.unwrap_or(method), &[token]),
+        },
         (Some(_) | None, _) => Order::StartFence(StartFence { lease, token, method, heard: None }),
     }
 }

@@ -19,6 +19,7 @@ use crate::api::logs::LogRelay;
 use crate::api::why::story::{HISTORY, Story};
 use crate::api::{read, watch, why};
 use crate::core::Core;
+use crate::fencing::metadata;
 
 pub type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -101,6 +102,18 @@ fn user_order(order: &Order) -> Result<(), ApiError> {
     }
 }
 
+/// A host that only seems to be fenceable would be found out when it has to be fenced. Only the leader looks: it is the one that fences.
+async fn check_agents(core: &Core, order: &Order) -> Result<(), ApiError> {
+    if core.node().is_leader_ready().is_none() {
+        return Ok(());
+    }
+    let agents = core.view(|view| metadata::new_agents(view.state, order));
+    for agent in &agents {
+        metadata::check(agent).await.map_err(|reason| ApiError::BadRequest { field: "fence_agents", reason })?;
+    }
+    Ok(())
+}
+
 fn not_yours(what: &str) -> Result<(), ApiError> {
     Err(ApiError::BadRequest { field: "order", reason: format!("{what} is not a user's to give") })
 }
@@ -121,6 +134,7 @@ impl Registry for RegistryService {
         let id = request_id(&request.request_id)?;
         let order: Order = part("order", request.order)?;
         user_order(&order)?;
+        check_agents(&self.core, &order).await?;
         let outcome = self.core.propose(order, Some(id), request.actor).await?;
         Ok(Response::new(api::WriteResponse { outcome: Some(outcome.to_pb()) }))
     }

@@ -155,7 +155,8 @@ fn begin(due: &mut Due, state: &ClusterState, notes: &Notes, host: &Host, asker:
             let Some(newest) = group.iter().map(|(_, fence)| *fence).max_by_key(|fence| fence.tries.last().map(|t| t.at)) else { continue };
             let tokens: Vec<Token> = group.iter().map(|(lease, _)| lease.token).collect();
             let Some(order) = attempt(host, method, newest, tokens, asker.node) else { continue };
-            let time = notes.get(state, Noted::Tried(newest.token)).map_or(asker.now, |note| note.at.plus_ms(back_off_ms(host, method, newest)));
+            let time =
+                notes.get(state, Noted::Tried(newest.token)).map_or(asker.now, |note| note.at.plus_ms(back_off_ms(host, method, newest)));
             let count = due.orders.len();
             due.at(time, asker.now, || Some(Order::BeginFenceAttempt(order)));
             if due.orders.len() > count {
@@ -202,14 +203,7 @@ fn back_off_ms(host: &Host, method: FenceMethod, fence: &Fence) -> u64 {
 }
 
 /// What is to become of an open attempt: closed with its result if it was ours, given up when its time is over.
-fn close(
-    due: &mut Due,
-    state: &ClusterState,
-    notes: &Notes,
-    memory: &Memory,
-    (host, open): (&Host, &FenceAttempt),
-    asker: Asker,
-) {
+fn close(due: &mut Due, state: &ClusterState, notes: &Notes, memory: &Memory, (host, open): (&Host, &FenceAttempt), asker: Asker) {
     if let Some(done) = memory.finished.get(&open.id) {
         let (ok, output) = (done.ok, done.output.clone());
         due.orders.push(Order::EndFenceAttempt(EndFenceAttempt { host: host.id.clone(), attempt: open.id, ok, output }));
