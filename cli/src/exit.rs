@@ -52,7 +52,7 @@ Exit codes of client commands; they do not change between versions.
     4  refused because held or fenced: a lease stands in the way
     5  no quorum: no leader with a majority, or no server reachable at all; nothing was written
     6  outcome unknown: the write may have happened; the text has the command that asks again with the same request id
-    7  differences found, by commands that compare
+    7  differences found, by commands that compare; a proof that does not hold
   124  wait timed out: what was asked for is done or under way, but the state that --wait waits for is not reached yet
 
 A reader that goes away early (`berth events | head -1`) is no error. `berth server` and `berth executor` end with 0, 1, 2, or 70\nafter a durable write that failed.";

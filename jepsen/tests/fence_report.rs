@@ -10,7 +10,8 @@ use berth_jepsen::fencing::{Defence, one_case};
 use berth_jepsen::lab::ready_or_skip;
 use std::time::Duration;
 
-const TTL: Duration = Duration::from_secs(4);
+/// A leader that dies is replaced within two seconds, and the last renewal may be a third of the ttl old by then: four seconds were not enough every time.
+const TTL: Duration = Duration::from_secs(6);
 
 #[test]
 fn no_old_holder_writes_late_or_at_once_with_the_new_one_whatever_fails() {

@@ -65,8 +65,8 @@ pub struct FenceReportArgs {
     /// How often each takeover is timed
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub times: u32,
-    /// Time to live of leases in the scenarios, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 4)]
+    /// Time to live of leases in the scenarios, in seconds; it must outlast an election after the last renewal
+    #[arg(long, value_name = "SECONDS", default_value_t = 6)]
     pub ttl: u64,
     /// Where the files go [default: target/reports]
     #[arg(long, value_name = "DIR")]
